@@ -1,0 +1,3 @@
+//! The `lkstream` command.
+
+fn main() {}

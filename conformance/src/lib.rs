@@ -1,0 +1,1 @@
+//! Simulated network, official peers, differential and interop tests.

@@ -1,0 +1,1 @@
+//! LiveKit data streams as state machines: no sockets, no clock, no tasks.

@@ -1,0 +1,1 @@
+//! A data-only LiveKit room server to embed in any tokio program.

@@ -1,0 +1,1 @@
+//! One peer connection that carries data channels: SDP, ICE, DTLS, SCTP, DCEP, without I/O.
