@@ -1,0 +1,31 @@
+//! Numbers with their unit and where they come from.
+
+/// The largest message we say that we accept, in bytes: what libwebrtc offers (protocol.md §3.2).
+pub const MAX_MESSAGE_SIZE: usize = 262_144;
+
+/// The largest message a peer accepts that says nothing, in bytes (RFC 8841 §6.1).
+pub const DEFAULT_REMOTE_MESSAGE_SIZE: usize = 65_536;
+
+/// SCTP receive window, in bytes (measured, see ARCHITECTURE.md).
+pub const RECEIVE_WINDOW: usize = 2 * 1024 * 1024;
+
+/// Send buffer of a connection, in bytes.
+pub const SEND_BUFFER: usize = 1024 * 1024;
+
+/// The largest SCTP packet we send, in bytes: 1 280 less IPv6, UDP, TURN and DTLS headers.
+pub const SCTP_PACKET: usize = 1_191;
+
+/// SDP text longer than this is refused unread, in bytes. Offers of the official clients have 3 to 10 kB.
+pub const SDP_BYTES: usize = 256 * 1024;
+
+/// Media sections in one SDP; more are refused.
+pub const SDP_SECTIONS: usize = 128;
+
+/// Remote candidates a peer keeps; more are ignored and counted.
+pub const REMOTE_CANDIDATES: usize = 64;
+
+/// Segments that one send call may carry (Linux `UDP_MAX_SEGMENTS`).
+pub const MAX_SEGMENTS: usize = 64;
+
+/// What `SO_RCVBUF` and `SO_SNDBUF` are asked to be, in bytes (architecture.md §8).
+pub const SOCKET_BUFFER: usize = 4 * 1024 * 1024;

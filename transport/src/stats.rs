@@ -1,0 +1,33 @@
+//! Counters of one peer connection.
+
+/// What a peer has seen so far. All counters only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Datagrams received, good or bad.
+    pub datagrams_received: u64,
+    /// Bytes of those datagrams.
+    pub bytes_received: u64,
+    /// Datagrams handed to the caller for sending.
+    pub datagrams_sent: u64,
+    /// Bytes of those datagrams.
+    pub bytes_sent: u64,
+    /// Datagrams dropped because they were no STUN and no DTLS, did not parse, or came too early.
+    pub datagrams_dropped: u64,
+    /// STUN messages that ICE refused.
+    pub stun_refused: u64,
+    /// DTLS records that were refused.
+    pub dtls_refused: u64,
+    /// SCTP packets that were refused.
+    pub sctp_refused: u64,
+    /// Data channel control messages that were refused, and messages of unknown kind.
+    pub dcep_refused: u64,
+    /// Remote candidates that were ignored (`.local`, TCP, too many, bad).
+    pub candidates_ignored: u64,
+    /// Messages received and handed to the caller.
+    pub messages_received: u64,
+    /// Messages taken from the caller.
+    pub messages_sent: u64,
+    /// Messages of the remote side that were larger than we accept.
+    pub messages_oversized: u64,
+}
