@@ -1,1 +1,3 @@
 //! Simulated network, official peers, differential and interop tests.
+
+pub mod wire;
