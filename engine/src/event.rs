@@ -1,0 +1,67 @@
+//! What the engine tells its driver.
+
+use bytes::Bytes;
+use lkstream_proto::id::{Identity, ParticipantSid, StreamId, Topic};
+use lkstream_proto::packet::Channel;
+use lkstream_proto::receipt::Status;
+
+use crate::incoming::IncomingId;
+use crate::listener::ListenerId;
+use crate::outgoing::OutgoingId;
+use crate::stream::StreamInfo;
+
+/// Something happened. Poll with [`Engine::poll_event`](crate::Engine::poll_event) until `None`
+/// after every call that changes the engine.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A stream came in for `listener`. Read it, and release it in the end.
+    Opened {
+        /// The listener it matched.
+        listener: ListenerId,
+        /// How to reach the stream from now on.
+        id: IncomingId,
+        /// Its header.
+        info: StreamInfo,
+    },
+    /// A read that was pending may now give something: a piece, the end, a failure.
+    Readable(IncomingId),
+    /// A write that blocked may now go on.
+    Writable(OutgoingId),
+    /// Everything of a stream, its trailer included, was acknowledged by the transport.
+    Flushed(OutgoingId),
+    /// A stream ended because the connection was lost; what was not acknowledged may be missing
+    /// at the receivers.
+    OutgoingLost(OutgoingId),
+    /// A stream came in that no listener wants. Nothing of it is kept.
+    Unclaimed(StreamInfo),
+    /// A receiver says how it fared with one of our streams.
+    Receipt {
+        /// The stream of ours.
+        stream: StreamId,
+        /// Who says so.
+        from: Identity,
+        /// What it says: accepted, complete or failed.
+        status: Status,
+        /// Bytes of payload it has, uncompressed.
+        bytes_received: u64,
+    },
+    /// A user packet that is not a receipt.
+    UserPacket(UserMessage),
+}
+
+/// A user packet as received (protocol.md §4.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserMessage {
+    /// The channel it came on.
+    pub channel: Channel,
+    /// Who sent it; empty from the server's own API.
+    pub from: Identity,
+    /// The sender's sid, where the server wrote one.
+    pub publisher: Option<ParticipantSid>,
+    /// Its topic.
+    pub topic: Option<Topic>,
+    /// The payload: a slice of the packet.
+    pub payload: Bytes,
+}

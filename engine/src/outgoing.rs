@@ -1,0 +1,171 @@
+//! Streams that we send.
+
+mod error;
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use lkstream_proto::id::{Identity, StreamId, Topic};
+
+pub use error::{CloseError, OpenError, WriteError};
+
+use crate::engine::{Engine, Lost};
+use crate::stream::{Attributes, Content, StreamInfo};
+
+/// Names an outgoing stream of one engine; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OutgoingId(pub(crate) u64);
+
+/// How a stream is opened. Start with [`OpenOptions::new`] and change what differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenOptions {
+    /// Text or bytes.
+    pub content: Content,
+    /// What receivers choose their handler by.
+    pub topic: Topic,
+    /// The stream's id; `None` draws a UUID from the engine's seed.
+    pub id: Option<StreamId>,
+    /// `None` is the kind's own: `text/plain` or `application/octet-stream`.
+    pub mime_type: Option<String>,
+    /// Bytes of the whole payload, where known. Writing more fails, and closing with less.
+    pub total_length: Option<u64>,
+    /// Attributes of the header. The prefix `lk.` is reserved.
+    pub attributes: Attributes,
+    /// Who gets the stream; empty is everybody. Written on every packet of it.
+    pub destinations: Vec<Identity>,
+    /// Who the stream is shown as coming from, where that is not ourselves: for agents.
+    pub sender_identity: Option<Identity>,
+    /// When the stream was opened, for its header.
+    pub timestamp: SystemTime,
+    /// Whether receivers that can shall confirm.
+    pub receipts: Receipts,
+}
+
+impl OpenOptions {
+    /// A broadcast without attributes, of unknown length, with a drawn id and no receipts.
+    pub fn new(content: Content, topic: impl Into<Topic>, timestamp: SystemTime) -> OpenOptions {
+        OpenOptions {
+            content,
+            topic: topic.into(),
+            id: None,
+            mime_type: None,
+            total_length: None,
+            attributes: Attributes::new(),
+            destinations: Vec::new(),
+            sender_identity: None,
+            timestamp,
+            receipts: Receipts::None,
+        }
+    }
+}
+
+/// Whether a sender asks for receipts (attribute `lkstream.receipt` of the header).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Receipts {
+    /// No.
+    #[default]
+    None,
+    /// Yes; those that can answer do, as [`Event::Receipt`](crate::Event::Receipt).
+    Request,
+}
+
+/// How much of a write was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// All of it.
+    All,
+    /// The first `taken` bytes, perhaps none: the window is full.
+    /// [`Event::Writable`](crate::Event::Writable) follows; then write the rest.
+    Blocked {
+        /// Bytes taken; of text streams a character boundary.
+        taken: usize,
+    },
+}
+
+/// How far a stream has come, in bytes of its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes taken by writes.
+    pub written: u64,
+    /// Bytes of those that still wait in the engine.
+    pub queued: u64,
+    /// Bytes handed to the transport.
+    pub sent: u64,
+    /// Bytes that the transport had acknowledged.
+    pub acknowledged: u64,
+}
+
+/// Where an outgoing stream is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutgoingState {
+    /// It takes writes.
+    Open,
+    /// It was closed or aborted, and something is not sent or not acknowledged yet.
+    Closing,
+    /// All of it was acknowledged.
+    Flushed,
+    /// The connection went first.
+    Lost(Lost),
+}
+
+/// An outgoing stream, borrowed from its engine.
+///
+/// Whoever opened it releases it in the end. Only [`close`](Outgoing::close) tells the receivers
+/// that the stream is whole; a stream released before is aborted.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    engine: &'a mut Engine,
+    id: OutgoingId,
+}
+
+impl<'a> Outgoing<'a> {
+    /// The header as sent.
+    pub fn info(&self) -> &StreamInfo {
+        unimplemented!()
+    }
+
+    /// Queues `bytes` without copying them, as far as the window allows.
+    ///
+    /// Every write is cut into chunks on its own; an empty one does nothing.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; nothing of `bytes` was taken then.
+    pub fn write(&mut self, bytes: Bytes) -> Result<Written, WriteError> {
+        let _ = (bytes, &self.engine, self.id);
+        unimplemented!()
+    }
+
+    /// Ends the stream well; `attributes` are merged over the header's.
+    ///
+    /// # Errors
+    /// See [`CloseError`].
+    pub fn close(&mut self, attributes: Attributes) -> Result<(), CloseError> {
+        let _ = attributes;
+        unimplemented!()
+    }
+
+    /// Ends the stream otherwise: what waits is dropped and the receivers get `reason`. Does
+    /// nothing when it was closed or aborted before.
+    pub fn abort(&mut self, reason: &str) {
+        let _ = reason;
+    }
+
+    /// How far the stream has come.
+    pub fn progress(&self) -> Progress {
+        unimplemented!()
+    }
+
+    /// Where the stream is in its life.
+    pub fn state(&self) -> OutgoingState {
+        unimplemented!()
+    }
+
+    /// Whether everything of the stream, its trailer included, was acknowledged.
+    pub fn is_flushed(&self) -> bool {
+        self.state() == OutgoingState::Flushed
+    }
+
+    /// Lets go of the stream. An open one is aborted; a closed one is still sent to its end.
+    pub fn release(self) {}
+}
