@@ -1,3 +1,5 @@
 //! Simulated network, official peers, differential and interop tests.
 
+pub mod peers;
+pub mod process;
 pub mod wire;

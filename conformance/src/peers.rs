@@ -1,0 +1,192 @@
+//! The official peers and our own binaries, started the same way: a room server is a [`Site`], a participant a
+//! [`Process`]. `ci/peers` installs what is official.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::process::{DEADLINE, Failure, Process, Tied};
+
+/// The Python SDK's version.
+pub const PYTHON_SDK: &str = "1.2.1";
+/// The official server's version.
+pub const LIVEKIT_SERVER: &str = "1.13.5";
+
+/// The API key of every site.
+pub const KEY: &str = "devkey";
+/// The API secret of every site; the official server wants 32 characters.
+pub const SECRET: &str = "secretsecretsecretsecretsecretsecret";
+
+fn repository() -> &'static Path {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest)
+}
+
+fn peers() -> PathBuf {
+    std::env::var_os("LKSTREAM_PEERS").map_or_else(|| repository().join(".peers"), PathBuf::from)
+}
+
+fn installed(path: PathBuf) -> Result<PathBuf, Failure> {
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(Failure::new(format!(
+            "{} is not there: ./ci/peers installs the official peers",
+            path.display()
+        )))
+    }
+}
+
+/// The `lkstream` binary beside the running test's own: `cargo build -p lkstream-cli` makes it.
+fn lkstream() -> Result<PathBuf, Failure> {
+    let test = std::env::current_exe()?;
+    let binary = test
+        .ancestors()
+        .nth(2)
+        .unwrap_or(&test)
+        .join(format!("lkstream{}", std::env::consts::EXE_SUFFIX));
+    if binary.exists() {
+        Ok(binary)
+    } else {
+        Err(Failure::new(format!(
+            "{} is not there: cargo build -p lkstream-cli",
+            binary.display()
+        )))
+    }
+}
+
+/// Ports that were free a moment ago, on loopback: TCP, UDP, and one more TCP.
+fn free_ports() -> Result<(u16, u16, u16), Failure> {
+    let http = TcpListener::bind(("127.0.0.1", 0))?;
+    let rtc = UdpSocket::bind(("127.0.0.1", 0))?;
+    let fallback = TcpListener::bind(("127.0.0.1", 0))?;
+    Ok((
+        http.local_addr()?.port(),
+        rtc.local_addr()?.port(),
+        fallback.local_addr()?.port(),
+    ))
+}
+
+/// A room server, ours or the official one, on free loopback ports. Dropping it ends it.
+pub struct Site {
+    /// Its WebSocket URL.
+    pub url: String,
+    server: Process,
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    /// `lkstream serve`.
+    pub fn ours() -> Result<Self, Failure> {
+        let binary = lkstream()?;
+        Self::start("lkstream serve", |_, (http, rtc, _)| {
+            let command = Tied::new(&binary).with(["serve", "--bind", "127.0.0.1"]);
+            let command =
+                command.with(["--port", &http.to_string(), "--rtc-port", &rtc.to_string()]);
+            Ok(command.with(["--keys", &format!("{KEY}: {SECRET}")]))
+        })
+    }
+
+    /// livekit-server.
+    pub fn stock() -> Result<Self, Failure> {
+        let binary = installed(peers().join(format!("livekit-server-{LIVEKIT_SERVER}/server")))?;
+        Self::start("livekit-server", |folder, (http, rtc, fallback)| {
+            let config = format!(
+                "port: {http}\nbind_addresses: [127.0.0.1]\n\
+                 rtc:\n  udp_port: {rtc}\n  tcp_port: {fallback}\n  node_ip: 127.0.0.1\n  \
+                 enable_loopback_candidate: true\n\
+                 keys:\n  {KEY}: {SECRET}\n"
+            );
+            let path = folder.join("livekit.yaml");
+            std::fs::write(&path, config)?;
+            Ok(Tied::new(&binary).with(["--config".into(), path.into_os_string()]))
+        })
+    }
+
+    fn start(
+        name: &str,
+        command: impl Fn(&Path, (u16, u16, u16)) -> Result<Tied, Failure>,
+    ) -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()?;
+        let mut last = Failure::new("never started");
+        // Another process may take a port between our look and the server's bind.
+        for _ in 0..3 {
+            let ports = free_ports()?;
+            let mut server = Process::spawn(name, &command(folder.path(), ports)?)?;
+            match answers(&mut server, ports.0) {
+                Ok(()) => {
+                    return Ok(Self {
+                        url: format!("ws://127.0.0.1:{}", ports.0),
+                        server,
+                        _folder: folder,
+                    });
+                }
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+
+    /// A participant on the Python SDK: `recv`, `send` or `joins` with the arguments of `peers/python_peer.py`.
+    pub fn python(
+        &self,
+        role: &str,
+        room: &str,
+        identity: &str,
+        arguments: &[&str],
+    ) -> Result<Process, Failure> {
+        let python = installed(peers().join(format!("python-livekit-{PYTHON_SDK}/bin/python")))?;
+        let script = repository().join("conformance/peers/python_peer.py");
+        let command = Tied::new(python)
+            .with([script.into_os_string()])
+            .with([role, &self.url, "--room", room, "--identity", identity])
+            .with(["--key", KEY, "--secret", SECRET])
+            .with(arguments)
+            .variable("PYTHONUNBUFFERED", "1");
+        Process::spawn(&format!("python {role} {identity}"), &command)
+    }
+
+    /// A participant on our command line: `send` or `recv` with further arguments.
+    pub fn lkstream(
+        &self,
+        role: &str,
+        room: &str,
+        identity: &str,
+        arguments: &[&str],
+    ) -> Result<Process, Failure> {
+        let command = Tied::new(lkstream()?)
+            .with([
+                role,
+                "--url",
+                &self.url,
+                "--api-key",
+                KEY,
+                "--api-secret",
+                SECRET,
+            ])
+            .with(["--room", room, "--identity", identity])
+            .with(arguments);
+        Process::spawn(&format!("lkstream {role} {identity}"), &command)
+    }
+
+    /// A failure with the server's log.
+    pub fn failure(&self, what: &str) -> Failure {
+        self.server.failure(what)
+    }
+}
+
+/// Waits until the server accepts connections.
+fn answers(server: &mut Process, port: u16) -> Result<(), Failure> {
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        if !server.is_running() {
+            return Err(server.failure("ended at its start"));
+        }
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Ok(());
+        }
+        // There is no event to wait for: a refused connection says nothing about when to try again.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(server.failure("does not listen"))
+}

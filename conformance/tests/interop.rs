@@ -1,0 +1,10 @@
+//! Real peers: the official Python SDK and server against ours, in both directions, digests compared.
+//!
+//! All of it is marked as ignored, since it needs what `./ci/peers` installs and the binary `lkstream`;
+//! `./ci/test` runs it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod interop {
+    mod payloads;
+    mod python_to_python;
+}
