@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::process::{DEADLINE, Failure, Process, Tied};
+use crate::process::{DEADLINE, Events, Failure, Process, Tied};
 
 /// The Python SDK's version.
 pub const PYTHON_SDK: &str = "1.2.1";
@@ -112,7 +112,7 @@ impl Site {
         // Another process may take a port between our look and the server's bind.
         for _ in 0..3 {
             let ports = free_ports()?;
-            let mut server = Process::spawn(name, &command(folder.path(), ports)?)?;
+            let mut server = Process::spawn(name, &command(folder.path(), ports)?, Events::Output)?;
             match answers(&mut server, ports.0) {
                 Ok(()) => {
                     return Ok(Self {
@@ -143,20 +143,46 @@ impl Site {
             .with(["--key", KEY, "--secret", SECRET])
             .with(arguments)
             .variable("PYTHONUNBUFFERED", "1");
-        Process::spawn(&format!("python {role} {identity}"), &command)
+        Process::spawn(
+            &format!("python {role} {identity}"),
+            &command,
+            Events::Output,
+        )
     }
 
-    /// A participant on our command line: `send` or `recv` with further arguments.
-    pub fn lkstream(
+    /// A participant on our command line that sends, with JSON events. It is `send` with further arguments.
+    pub fn sender(
+        &self,
+        room: &str,
+        identity: &str,
+        arguments: &[&str],
+    ) -> Result<Process, Failure> {
+        self.lkstream("send", room, identity, arguments, Events::Output)
+    }
+
+    /// A participant on our command line that receives, with JSON events on standard error, since texts are the
+    /// payload on standard output. It is `recv` with further arguments.
+    pub fn receiver(
+        &self,
+        room: &str,
+        identity: &str,
+        arguments: &[&str],
+    ) -> Result<Process, Failure> {
+        self.lkstream("recv", room, identity, arguments, Events::Errors)
+    }
+
+    fn lkstream(
         &self,
         role: &str,
         room: &str,
         identity: &str,
         arguments: &[&str],
+        events: Events,
     ) -> Result<Process, Failure> {
         let command = Tied::new(lkstream()?)
             .with([
                 role,
+                "--json",
                 "--url",
                 &self.url,
                 "--api-key",
@@ -166,7 +192,7 @@ impl Site {
             ])
             .with(["--room", room, "--identity", identity])
             .with(arguments);
-        Process::spawn(&format!("lkstream {role} {identity}"), &command)
+        Process::spawn(&format!("lkstream {role} {identity}"), &command, events)
     }
 
     /// A failure with the server's log.

@@ -11,8 +11,8 @@ use serde_json::Value;
 /// How long a test waits for one line or for the end of a process.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Lines kept of one output; what a child writes beyond that is read and dropped.
-const LINES: usize = 20_000;
+/// Bytes kept of one output; what a child writes beyond that is read and dropped.
+const OUTPUT_BYTES: usize = 64 << 20;
 
 /// Why a scripted run went wrong, with the transcripts that show it.
 ///
@@ -56,6 +56,7 @@ struct Output {
 #[derive(Default)]
 struct OutputState {
     lines: Vec<Vec<u8>>,
+    bytes: usize,
     ended: bool,
 }
 
@@ -70,7 +71,8 @@ impl Output {
                 let ended = !matches!(pipe.read_until(b'\n', &mut line), Ok(1..));
                 let mut state = filled.lock();
                 state.ended = ended;
-                if !ended && state.lines.len() < LINES {
+                if !ended && state.bytes < OUTPUT_BYTES {
+                    state.bytes += line.len();
                     state.lines.push(line);
                 }
                 filled.changed.notify_all();
@@ -134,8 +136,17 @@ struct Late;
 pub struct Ended {
     /// The exit code, or nothing when a signal ended it.
     pub code: Option<i32>,
-    /// All of standard output, up to the number of lines that are kept.
+    /// All of standard output, up to the number of bytes that are kept.
     pub output: Vec<u8>,
+}
+
+/// Where a child writes its events, one JSON object a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// On standard output.
+    Output,
+    /// On standard error, because standard output carries the payload.
+    Errors,
 }
 
 /// A running child process. Dropping it kills exactly this process and waits for its end; on Linux the
@@ -146,12 +157,13 @@ pub struct Process {
     input: Option<ChildStdin>,
     output: Arc<Output>,
     errors: Arc<Output>,
+    events: Events,
     read: usize,
 }
 
 impl Process {
     /// Starts the program with these arguments. `name` is what transcripts call it.
-    pub fn spawn(name: &str, command: &Tied) -> Result<Self, Failure> {
+    pub fn spawn(name: &str, command: &Tied, events: Events) -> Result<Self, Failure> {
         let mut child = command
             .0
             .build()
@@ -169,6 +181,7 @@ impl Process {
             output: Output::follow(output),
             errors: Output::follow(errors),
             child,
+            events,
             read: 0,
         })
     }
@@ -191,7 +204,7 @@ impl Process {
         self.input = None;
     }
 
-    /// The next line of standard output that is a JSON object whose `event` is this one; lines before it are
+    /// The next line that is a JSON object whose `event` is this one; lines before it are
     /// passed over. An `error` line, the end of the output and the deadline are failures.
     pub fn expect(&mut self, event: &str) -> Result<Value, Failure> {
         self.expect_within(event, DEADLINE)
@@ -200,8 +213,12 @@ impl Process {
     /// As [`Process::expect`], with another deadline.
     pub fn expect_within(&mut self, event: &str, within: Duration) -> Result<Value, Failure> {
         let deadline = Instant::now() + within;
+        let lines = match self.events {
+            Events::Output => Arc::clone(&self.output),
+            Events::Errors => Arc::clone(&self.errors),
+        };
         loop {
-            let line = match self.output.line(self.read, deadline) {
+            let line = match lines.line(self.read, deadline) {
                 Ok(Some(line)) => line,
                 Ok(None) => return Err(self.failure(&format!("ended before its `{event}`"))),
                 Err(Late) => return Err(self.failure(&format!("no `{event}` in {within:?}"))),
@@ -347,7 +364,11 @@ mod tests {
     fn transcript_is_read_line_by_line() -> Result<(), Failure> {
         let script =
             r#"echo noise; echo '{"event":"one","n":1}'; echo '{"event":"two"}'; cat; exit 7"#;
-        let mut shell = Process::spawn("shell", &Tied::new("/bin/sh").with(["-c", script]))?;
+        let mut shell = Process::spawn(
+            "shell",
+            &Tied::new("/bin/sh").with(["-c", script]),
+            Events::Output,
+        )?;
         assert_eq!(shell.expect("one")?["n"], 1);
         shell.expect("two")?;
         shell.write(b"{\"event\":\"three\"}\n")?;
@@ -363,6 +384,7 @@ mod tests {
         let mut shell = Process::spawn(
             "shell",
             &Tied::new("/bin/sh").with(["-c", "echo hello; cat"]),
+            Events::Output,
         )?;
         let late = shell.expect_within("never", Duration::from_millis(50));
         let message = format!("{:?}", late.err());
@@ -375,7 +397,11 @@ mod tests {
 
     #[test]
     fn dropped_process_is_gone() -> Result<(), Failure> {
-        let shell = Process::spawn("shell", &Tied::new("/bin/sleep").with(["600"]))?;
+        let shell = Process::spawn(
+            "shell",
+            &Tied::new("/bin/sleep").with(["600"]),
+            Events::Output,
+        )?;
         let id = shell.child.id();
         drop(shell);
         assert!(!std::path::Path::new(&format!("/proc/{id}")).exists());

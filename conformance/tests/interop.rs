@@ -5,6 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod interop {
+    mod agent;
+    mod lkstream_to_lkstream;
+    mod lkstream_to_python;
     mod payloads;
+    mod python_to_lkstream;
     mod python_to_python;
 }

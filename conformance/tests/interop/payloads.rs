@@ -13,7 +13,7 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    fn new(folder: &Path, name: &str, data: Vec<u8>) -> Result<Self, Failure> {
+    pub(crate) fn new(folder: &Path, name: &str, data: Vec<u8>) -> Result<Self, Failure> {
         let path = folder.join(name);
         std::fs::write(&path, &data)?;
         Ok(Self {
@@ -110,4 +110,23 @@ pub(crate) fn assert_received(stream: &Value, kind: &str, sender: &str, payload:
     assert_eq!(stream["sender"], sender, "{stream}");
     assert_eq!(stream["bytes"], payload.data.len(), "{stream}");
     assert_eq!(stream["sha256"], payload.sha256, "{stream}");
+}
+
+/// Checks a stored file.
+#[track_caller]
+pub(crate) fn assert_file(path: &Path, payload: &Payload) {
+    let stored = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(stored.len(), payload.data.len(), "{}", path.display());
+    assert_eq!(sha256(&stored), payload.sha256, "{}", path.display());
+}
+
+/// Checks the standard output of `recv` after one text; it ends every text with a line break.
+#[track_caller]
+pub(crate) fn assert_text(output: &[u8], payload: &Payload) {
+    let text = match output.strip_suffix(b"\n") {
+        Some(text) if !payload.data.ends_with(b"\n") => text,
+        _ => output,
+    };
+    assert_eq!(text.len(), payload.data.len());
+    assert_eq!(sha256(text), payload.sha256);
 }
