@@ -16,7 +16,7 @@ impl Random {
     }
 
     /// The next number, uniform over all of `u64`.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,20 +27,20 @@ impl Random {
     /// A number below `bound`; 0 when `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         // The high half of the product: no division, and the bias of 2^-64 × bound hurts no test.
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
     }
 
     /// Whether an event of this probability (0.0 never, 1.0 always) happens.
     pub fn happens(&mut self, probability: f64) -> bool {
         // 53 bits are what an f64 holds exactly.
-        ((self.next() >> 11) as f64) < probability * (1_u64 << 53) as f64
+        ((self.draw() >> 11) as f64) < probability * (1_u64 << 53) as f64
     }
 
     /// `count` bytes of noise.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut noise = Vec::with_capacity(count + 8);
         while noise.len() < count {
-            noise.extend_from_slice(&self.next().to_le_bytes());
+            noise.extend_from_slice(&self.draw().to_le_bytes());
         }
         noise.truncate(count);
         noise
@@ -48,6 +48,6 @@ impl Random {
 
     /// A generator of its own for a part of the simulation, so that one part's draws do not shift another's.
     pub fn fork(&mut self) -> Random {
-        Random::new(self.next())
+        Random::new(self.draw())
     }
 }
