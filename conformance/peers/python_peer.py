@@ -259,7 +259,11 @@ def main():
         asyncio.run({"recv": recv, "send": send, "joins": joins}[args.command](args))
     except Exception as error:  # a transcript must end with the cause
         emit("error", error=f"{type(error).__name__}: {error}")
-        sys.exit(1)
+        sys.stdout.flush()
+        os._exit(1)
+    # The library's threads may call into an interpreter that is being torn down, and abort.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 main()
