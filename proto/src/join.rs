@@ -1,5 +1,10 @@
 //! The parameters of a join, as `/rtc/v1` and `/rtc` carry them (protocol.md §2.2, §2.3).
 
+mod query;
+mod request;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -7,6 +12,8 @@ use bytes::Bytes;
 use crate::id::{ParticipantSid, RoomName};
 use crate::participant::ClientInfo;
 use crate::signal::{ReconnectReason, SessionDescription, SyncState};
+
+pub use query::access_token;
 
 /// Everything a client says when it opens the WebSocket, but its token.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,9 +60,6 @@ pub struct Resume {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// `/rtc/v1` needs a `join_request`.
-    #[error("the query has no join_request")]
-    NoJoinRequest,
     /// The query is not percent-encoded UTF-8.
     #[error("the query is not percent-encoded UTF-8")]
     BadQuery,
@@ -86,21 +90,49 @@ pub enum JoinError {
 }
 
 impl Join {
-    /// Parses the query of `/rtc/v1`, or of `/rtc` where it may be in either form.
+    /// A join of `client` with one peer connection and nothing else set.
+    pub fn new(client: ClientInfo) -> Self {
+        Self {
+            mode: Mode::Single,
+            client,
+            room: RoomName::default(),
+            metadata: String::new(),
+            attributes: BTreeMap::new(),
+            offer: None,
+            resume: None,
+            sync_state: None,
+            add_tracks: Vec::new(),
+        }
+    }
+
+    /// Parses the query of the WebSocket's URL, without its `?`. With a `join_request` it is
+    /// [`Mode::Single`], else [`Mode::Dual`] with the parameters of protocol.md §2.2; `/rtc/v1`
+    /// takes only the first. Unknown parameters are skipped, numbers that do not parse count as 0.
     ///
     /// # Errors
-    /// [`JoinError`].
-    pub fn from_query(_query: &str) -> Result<Self, JoinError> {
-        Err(JoinError::NoJoinRequest)
+    /// [`JoinError`]; the request inflates to at most [`crate::limits::JOIN_REQUEST_BYTES`].
+    pub fn from_query(query: &str) -> Result<Self, JoinError> {
+        let parameters = query::Parameters::parse(query)?;
+        let mut join = match parameters.value("join_request") {
+            Some(wrapped) if !wrapped.is_empty() => request::decode(wrapped)?,
+            _ => parameters.join()?,
+        };
+        join.room = RoomName::from(parameters.value("room").unwrap_or_default());
+        Ok(join)
     }
 
-    /// The value of `join_request` for `/rtc/v1`.
-    pub fn to_join_request(&self) -> String {
-        String::new()
-    }
-
-    /// The query for `/rtc`, without `?` and token.
+    /// The query for this join, without `?` and token: `join_request` for `/rtc/v1` in
+    /// [`Mode::Single`], the parameters of `/rtc` in [`Mode::Dual`] (which has no place for
+    /// offer, metadata and sync state).
     pub fn to_query(&self) -> String {
-        String::new()
+        let mut writer = query::Writer::default();
+        match self.mode {
+            Mode::Single => writer.push("join_request", &request::encode(self)),
+            Mode::Dual => query::write_parameters(self, &mut writer),
+        }
+        if !self.room.is_empty() {
+            writer.push("room", self.room.as_str());
+        }
+        writer.finish()
     }
 }

@@ -135,6 +135,14 @@ const fn malformed(cause: &'static str) -> TokenError {
     TokenError::Malformed { cause }
 }
 
+/// Parses a JSON object; serde alone would take an array for a struct too.
+fn object<T: serde::de::DeserializeOwned>(json: &[u8]) -> Option<T> {
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
 impl<'a> Parts<'a> {
     fn split(token: &'a str) -> Result<Self, TokenError> {
         let (signed, signature) = token
@@ -149,13 +157,12 @@ impl<'a> Parts<'a> {
         let header = URL_SAFE_NO_PAD
             .decode(header)
             .map_err(|_| malformed("the header is not base64url"))?;
-        let header: Header =
-            serde_json::from_slice(&header).map_err(|_| malformed("the header is not JSON"))?;
+        let header: Header = object(&header).ok_or(malformed("the header is not JSON"))?;
         let claims = URL_SAFE_NO_PAD
             .decode(claims)
             .map_err(|_| malformed("the claims are not base64url"))?;
-        let claims = serde_json::from_slice(&claims)
-            .map_err(|_| malformed("the claims are not the JSON they should be"))?;
+        let claims =
+            object(&claims).ok_or(malformed("the claims are not the JSON they should be"))?;
         let signature = URL_SAFE_NO_PAD
             .decode(signature)
             .map_err(|_| malformed("the signature is not base64url"))?;
