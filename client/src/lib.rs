@@ -1,1 +1,63 @@
 //! LiveKit data streams without libwebrtc: text, files and live bytes between the participants of a room.
+//!
+//! ```no_run
+//! # async fn example(url: &str, token: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! use lkstream::{ByteOptions, Room, TextOptions};
+//!
+//! let room = Room::connect(url, token).await?;
+//! room.send_text("hello", TextOptions::new("lk.chat")).await?;
+//! room.send_file("report.pdf", ByteOptions::new("files")).await?;
+//!
+//! let mut texts = room.text_streams("lk.chat");
+//! while let Some(text) = texts.next().await {
+//!     println!("{}: {}", text.info().sender, text.read_all(1 << 20).await?);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Everything runs on tokio. One task per room owns its sockets; readers, writers and the [`Room`] itself are handles
+//! to it. A send resolves once the server's transport has acknowledged it; whether a receiver has it, only a
+//! [`Receipt`] tells. What was cut short never reads as finished.
+
+mod builder;
+mod candidates;
+mod connect;
+mod disconnected;
+mod driver;
+mod error;
+mod events;
+pub mod files;
+mod options;
+mod participant;
+mod progress;
+mod reader;
+mod room;
+mod sent;
+#[doc(hidden)]
+pub mod session;
+mod shared;
+mod streams;
+mod url;
+mod writer;
+
+pub use builder::RoomBuilder;
+pub use disconnected::{Advice, Disconnected};
+pub use error::{
+    ConnectError, ConnectErrorKind, ConnectStep, IoCause, OpenError, ReadAllError, SaveError,
+    SendError,
+};
+pub use events::{Event, Events};
+pub use lkstream_engine::{
+    Attributes, CloseError, Content, Limit, Lost, ReadError, StreamInfo, StreamKind, TextOperation,
+    TopicFilter, WriteError,
+};
+pub use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid, StreamId, Topic};
+pub use lkstream_proto::participant::DisconnectReason;
+pub use options::{ByteOptions, TextOptions};
+pub use participant::{Kind, Participant, State};
+pub use progress::{Progress, ReadProgress};
+pub use reader::{ByteReader, Stored, TextReader};
+pub use room::Room;
+pub use sent::{Receipt, ReceiptStatus, Receipts, Sent};
+pub use streams::{ByteStreams, TextStreams};
+pub use writer::{ByteWriter, TextWriter};

@@ -1,0 +1,206 @@
+//! What a caller may say about a stream it opens.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use lkstream_proto::id::{Identity, StreamId, Topic};
+
+use crate::Progress;
+
+/// A callback for progress; runs on the task that writes, a few times a second, and must not block.
+pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// What both kinds of stream have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) topic: Topic,
+    pub(crate) id: Option<StreamId>,
+    pub(crate) mime_type: Option<String>,
+    pub(crate) total_length: Option<u64>,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) destinations: Vec<Identity>,
+    pub(crate) sender_identity: Option<Identity>,
+    pub(crate) timestamp: Option<SystemTime>,
+    pub(crate) confirmed: bool,
+    pub(crate) on_progress: Option<OnProgress>,
+}
+
+impl Common {
+    fn new(topic: Topic) -> Self {
+        Common {
+            topic,
+            id: None,
+            mime_type: None,
+            total_length: None,
+            attributes: BTreeMap::new(),
+            destinations: Vec::new(),
+            sender_identity: None,
+            timestamp: None,
+            confirmed: false,
+            on_progress: None,
+        }
+    }
+
+    fn debug(&self, mut out: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        out.field("topic", &self.topic)
+            .field("id", &self.id)
+            .field("mime_type", &self.mime_type)
+            .field("total_length", &self.total_length)
+            .field("destinations", &self.destinations)
+            .field("confirmed", &self.confirmed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Options of a text stream: the topic is mandatory, the rest has defaults.
+///
+/// ```
+/// # use lkstream::TextOptions;
+/// let options = TextOptions::new("lk.chat").to("bob").attribute("lang", "en");
+/// ```
+#[derive(Clone)]
+pub struct TextOptions {
+    pub(crate) common: Common,
+    pub(crate) reply_to: Option<StreamId>,
+    pub(crate) attached: Vec<StreamId>,
+}
+
+/// Options of a byte stream or a file: the topic is mandatory, the rest has defaults.
+///
+/// ```
+/// # use lkstream::ByteOptions;
+/// let options = ByteOptions::new("files").name("report.pdf").mime_type("application/pdf").to("bob");
+/// ```
+#[derive(Clone)]
+pub struct ByteOptions {
+    pub(crate) common: Common,
+    pub(crate) name: Option<String>,
+}
+
+macro_rules! common_options {
+    ($options:ident) => {
+        impl $options {
+            /// Uses this stream id instead of a random UUID. It must not be in use by another open stream.
+            #[must_use]
+            pub fn id(mut self, id: impl Into<StreamId>) -> Self {
+                self.common.id = Some(id.into());
+                self
+            }
+
+            /// Sets the MIME type; the default is protocol.md §5.1's for the kind.
+            #[must_use]
+            pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
+                self.common.mime_type = Some(mime_type.into());
+                self
+            }
+
+            /// Announces the length of the whole payload in bytes. Writing more, or closing with less, is an error.
+            #[must_use]
+            pub fn total_length(mut self, bytes: u64) -> Self {
+                self.common.total_length = Some(bytes);
+                self
+            }
+
+            /// Adds an attribute. Keys that start with `lk.` are reserved by the protocol (protocol.md §5.7).
+            #[must_use]
+            pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+                self.common.attributes.insert(key.into(), value.into());
+                self
+            }
+
+            /// Adds a recipient. Without any the stream goes to everybody else in the room.
+            #[must_use]
+            pub fn to(mut self, identity: impl Into<Identity>) -> Self {
+                self.common.destinations.push(identity.into());
+                self
+            }
+
+            /// Speaks for another identity. Servers accept that only from agents, and only on text (protocol.md §4.3).
+            #[must_use]
+            pub fn sender_identity(mut self, identity: impl Into<Identity>) -> Self {
+                self.common.sender_identity = Some(identity.into());
+                self
+            }
+
+            /// Sets the header's time instead of now; it travels in milliseconds since 1970.
+            #[must_use]
+            pub fn timestamp(mut self, timestamp: SystemTime) -> Self {
+                self.common.timestamp = Some(timestamp);
+                self
+            }
+
+            /// Asks receivers for receipts. Receivers built on this crate answer, all others ignore the request.
+            #[must_use]
+            pub fn confirmed(mut self) -> Self {
+                self.common.confirmed = true;
+                self
+            }
+
+            /// Calls back when bytes were queued or acknowledged, while a `send_*` call or a writer's method runs.
+            ///
+            /// The callback runs on the calling task, never concurrently with itself, and must not block.
+            #[must_use]
+            pub fn on_progress(
+                mut self,
+                callback: impl Fn(Progress) + Send + Sync + 'static,
+            ) -> Self {
+                self.common.on_progress = Some(Arc::new(callback));
+                self
+            }
+        }
+
+        impl fmt::Debug for $options {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.common.debug(f.debug_struct(stringify!($options)))
+            }
+        }
+    };
+}
+
+common_options!(TextOptions);
+common_options!(ByteOptions);
+
+impl TextOptions {
+    /// Options for a text stream on this topic.
+    pub fn new(topic: impl Into<Topic>) -> Self {
+        TextOptions {
+            common: Common::new(topic.into()),
+            reply_to: None,
+            attached: Vec::new(),
+        }
+    }
+
+    /// Marks the text as a reply to another stream.
+    #[must_use]
+    pub fn reply_to(mut self, id: impl Into<StreamId>) -> Self {
+        self.reply_to = Some(id.into());
+        self
+    }
+
+    /// Names a byte stream that belongs to this text. Send that stream under the same id.
+    #[must_use]
+    pub fn attached(mut self, id: impl Into<StreamId>) -> Self {
+        self.attached.push(id.into());
+        self
+    }
+}
+
+impl ByteOptions {
+    /// Options for a byte stream on this topic.
+    pub fn new(topic: impl Into<Topic>) -> Self {
+        ByteOptions {
+            common: Common::new(topic.into()),
+            name: None,
+        }
+    }
+
+    /// Names the stream. [`Room::send_file`](crate::Room::send_file) uses the file's own name by default,
+    /// the other calls use `unknown` (protocol.md §5.1).
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}

@@ -1,0 +1,205 @@
+//! What the handles of a room and its driver share: one mutex, wakers, and no channels.
+//!
+//! A handle locks, changes the engine and wakes the driver; the driver locks, moves packets and wakes the handles
+//! that an event names. Sockets and the peer connection are not in here: encryption does not hold the lock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use lkstream_engine::{Engine, IncomingId, ListenerId, OutgoingId, UserMessage};
+use lkstream_proto::id::StreamId;
+use lkstream_proto::receipt::Status;
+use tokio::sync::Notify;
+
+use crate::Disconnected;
+use crate::events::{Event, EventLog};
+use crate::sent::{Receipt, ReceiptStatus, Waiting};
+use crate::session::Session;
+use crate::streams::{Prepared, Queue};
+
+/// One room, shared by its handles, writers, readers and the driver.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Notified when participants change and when the room ends.
+    pub(crate) changed: Notify,
+}
+
+/// Everything behind the mutex.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) engine: Engine,
+    pub(crate) session: Session,
+    /// Set once, by the driver; everything after it fails with this.
+    pub(crate) ended: Option<Disconnected>,
+    /// Set when the driver has said goodbye and closed its sockets, too.
+    pub(crate) gone: Option<Disconnected>,
+    /// A handle wants the room to close.
+    pub(crate) is_closing: bool,
+    pub(crate) events: EventLog,
+    pub(crate) listeners: HashMap<ListenerId, Queue>,
+    pub(crate) prepared: Vec<Prepared>,
+    pub(crate) readers: HashMap<IncomingId, Waker>,
+    pub(crate) writers: HashMap<OutgoingId, Waker>,
+    /// Writers that wait for acknowledgements, not for room.
+    pub(crate) flushers: HashMap<OutgoingId, Waker>,
+    pub(crate) receipts: HashMap<StreamId, Waiting>,
+    driver: Option<Waker>,
+}
+
+impl Shared {
+    pub(crate) fn new(engine: Engine, session: Session) -> Arc<Self> {
+        Arc::new(Shared {
+            state: Mutex::new(State {
+                engine,
+                session,
+                ended: None,
+                gone: None,
+                is_closing: false,
+                events: EventLog::default(),
+                listeners: HashMap::new(),
+                prepared: Vec::new(),
+                readers: HashMap::new(),
+                writers: HashMap::new(),
+                flushers: HashMap::new(),
+                receipts: HashMap::new(),
+                driver: None,
+            }),
+            changed: Notify::new(),
+        })
+    }
+
+    /// The state. A panic of another holder is not made ours: every change is complete before the lock is released.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Has the driver look at the state again.
+    pub(crate) fn wake_driver(&mut self) {
+        if let Some(waker) = self.driver.take() {
+            waker.wake();
+        }
+    }
+
+    /// The driver is about to wait.
+    pub(crate) fn set_driver(&mut self, waker: &Waker) {
+        if !self
+            .driver
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            self.driver = Some(waker.clone());
+        }
+    }
+
+    /// Hands the engine's events to whom they concern.
+    pub(crate) fn dispatch(&mut self) {
+        use lkstream_engine::Event as Engine;
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                Engine::Opened { listener, id, info } => match self.listeners.get_mut(&listener) {
+                    Some(queue) => {
+                        queue.streams.push_back((id, info));
+                        if let Some(waker) = queue.waker.take() {
+                            waker.wake();
+                        }
+                    }
+                    None => self.release_incoming(id),
+                },
+                Engine::Readable(id) => wake(self.readers.remove(&id)),
+                Engine::Writable(id) => wake(self.writers.remove(&id)),
+                Engine::Flushed(id) | Engine::OutgoingLost(id) => {
+                    wake(self.writers.remove(&id));
+                    wake(self.flushers.remove(&id));
+                }
+                Engine::Unclaimed(info) => self.events.push(Event::UnclaimedStream(info)),
+                Engine::Receipt {
+                    stream,
+                    from,
+                    status,
+                    bytes_received,
+                } => {
+                    let Some(status) = receipt_status(status) else {
+                        continue;
+                    };
+                    let receipt = Receipt {
+                        stream,
+                        from,
+                        status,
+                        bytes: bytes_received,
+                    };
+                    if let Some(waiting) = self.receipts.get_mut(&receipt.stream) {
+                        waiting.push(receipt.clone());
+                    }
+                    self.events.push(Event::Receipt(receipt));
+                }
+                Engine::UserPacket(UserMessage { .. }) => {}
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets go of a stream that has no reader.
+    pub(crate) fn release_incoming(&mut self, id: IncomingId) {
+        if let Some(incoming) = self.engine.incoming(id) {
+            incoming.release(Instant::now());
+        }
+    }
+
+    /// Wakes whoever waits for acknowledgements.
+    pub(crate) fn wake_flushers(&mut self) {
+        for (_, waker) in self.flushers.drain() {
+            waker.wake();
+        }
+    }
+
+    /// The room is gone: everything fails from here on and everybody learns it.
+    pub(crate) fn end(&mut self, reason: Disconnected) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.ended = Some(reason.clone());
+        self.engine.connection_lost(reason.to_lost());
+        self.dispatch();
+        self.events.push(Event::Disconnected(reason));
+        self.wake_flushers();
+        for (_, waker) in self
+            .readers
+            .drain()
+            .map(drop_id)
+            .chain(self.writers.drain().map(drop_id))
+        {
+            waker.wake();
+        }
+        for queue in self.listeners.values_mut() {
+            wake(queue.waker.take());
+        }
+        for waiting in self.receipts.values_mut() {
+            waiting.wake();
+        }
+    }
+}
+
+fn drop_id<T>((_, waker): (T, Waker)) -> ((), Waker) {
+    ((), waker)
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// The status in our own words; a number this version does not know is no receipt.
+fn receipt_status(status: Status) -> Option<ReceiptStatus> {
+    match status {
+        Status::Accepted => Some(ReceiptStatus::Accepted),
+        Status::Complete => Some(ReceiptStatus::Complete),
+        Status::Failed => Some(ReceiptStatus::Failed),
+        Status::Unspecified => None,
+    }
+}

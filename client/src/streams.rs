@@ -1,0 +1,138 @@
+//! Incoming streams by topic.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+use lkstream_engine::{IncomingId, ListenerId, StreamInfo, StreamKind, TopicFilter};
+
+use crate::reader::{ByteReader, TextReader};
+use crate::shared::{Shared, State};
+
+/// Streams that a listener got and nobody took yet. Their number is bounded by the engine's `max_incoming`.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) streams: VecDeque<(IncomingId, StreamInfo)>,
+    pub(crate) waker: Option<Waker>,
+}
+
+/// A listener registered before the room was connected, until somebody asks for its streams.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) kind: StreamKind,
+    pub(crate) filter: TopicFilter,
+    pub(crate) listener: ListenerId,
+}
+
+#[derive(Debug)]
+struct Listener {
+    shared: Arc<Shared>,
+    id: ListenerId,
+}
+
+impl Listener {
+    /// Takes over the prepared listener with the same filter, or registers a new one.
+    fn new(shared: Arc<Shared>, kind: StreamKind, filter: TopicFilter) -> Self {
+        let mut state = shared.lock();
+        let prepared = state
+            .prepared
+            .iter()
+            .position(|each| each.kind == kind && each.filter == filter);
+        let id = match prepared {
+            Some(at) => state.prepared.swap_remove(at).listener,
+            None => state.listen(kind, filter),
+        };
+        drop(state);
+        Listener { shared, id }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<(IncomingId, StreamInfo)>> {
+        let mut state = self.shared.lock();
+        let is_ended = state.ended.is_some();
+        let Some(queue) = state.listeners.get_mut(&self.id) else {
+            return Poll::Ready(None);
+        };
+        match queue.streams.pop_front() {
+            Some(stream) => Poll::Ready(Some(stream)),
+            None if is_ended => Poll::Ready(None),
+            None => {
+                queue.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.engine.unlisten(self.id);
+        if let Some(queue) = state.listeners.remove(&self.id) {
+            for (id, _) in queue.streams {
+                state.release_incoming(id);
+            }
+        }
+        state.wake_driver();
+    }
+}
+
+impl State {
+    /// Registers a listener with an empty queue.
+    pub(crate) fn listen(&mut self, kind: StreamKind, filter: TopicFilter) -> ListenerId {
+        let id = self.engine.listen(kind, filter);
+        self.listeners.insert(id, Queue::default());
+        id
+    }
+}
+
+macro_rules! streams {
+    ($(#[$doc:meta])* $streams:ident, $reader:ident, $kind:expr) => {
+        $(#[$doc])*
+        ///
+        /// Of several registrations that fit, the most specific gets the stream, of equal ones the oldest. Streams
+        /// that nobody takes count against the limits of architecture.md §4. Dropping it ends the registration;
+        /// readers that were taken go on. It ends when the room is gone.
+        #[derive(Debug)]
+        pub struct $streams {
+            listener: Listener,
+        }
+
+        impl $streams {
+            pub(crate) fn new(shared: Arc<Shared>, filter: TopicFilter) -> Self {
+                $streams { listener: Listener::new(shared, $kind, filter) }
+            }
+
+            /// The next stream; `None` once the room is gone.
+            ///
+            /// # Cancel safety
+            /// Nothing is lost when the future is dropped.
+            pub async fn next(&mut self) -> Option<$reader> {
+                std::future::poll_fn(|cx| self.poll(cx)).await
+            }
+
+            fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<$reader>> {
+                let stream = std::task::ready!(self.listener.poll(cx));
+                Poll::Ready(stream.map(|(id, info)| $reader::new(self.listener.shared.clone(), id, info)))
+            }
+        }
+
+        impl Stream for $streams {
+            type Item = $reader;
+
+            fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<$reader>> {
+                self.poll(cx)
+            }
+        }
+    };
+}
+
+streams! {
+    /// Incoming text streams of some topics, each as a [`TextReader`].
+    TextStreams, TextReader, StreamKind::Text
+}
+streams! {
+    /// Incoming byte streams of some topics, each as a [`ByteReader`].
+    ByteStreams, ByteReader, StreamKind::Bytes
+}
