@@ -6,6 +6,7 @@
 
 mod interop {
     mod agent;
+    mod api;
     mod lkstream_to_lkstream;
     mod lkstream_to_python;
     mod payloads;
