@@ -1,20 +1,27 @@
 //! All streams of one participant.
 
+mod opening;
+mod receiving;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use lkstream_proto::id::{Identity, ParticipantSid};
-use lkstream_proto::packet::{Channel, Packet};
+use lkstream_proto::limits::SEQUENCE_MEMORY;
+use lkstream_proto::packet::{Channel, DataPacket, Packet, UserPacket, Value};
+use lkstream_proto::receipt::{self, Receipt, Status};
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::delivery::ReplayGap;
+use crate::delivery::{Duplicates, ReplayGap};
 use crate::event::Event;
-use crate::fault::{Counters, PeerFault};
-use crate::incoming::{Incoming, IncomingId};
-use crate::listener::{ListenerId, TopicFilter};
-use crate::outgoing::{OpenError, OpenOptions, Outgoing, OutgoingId};
+use crate::fault::{Counters, PeerFault, Rule};
+use crate::incoming::{self, Incoming, IncomingId, ReadError};
+use crate::limits;
+use crate::listener::{ListenerId, Listeners, TopicFilter};
+use crate::outgoing::{self, Outgoing, OutgoingId};
 use crate::stream::StreamKind;
 
 /// Why the connection ended, as the driver says it.
@@ -41,68 +48,143 @@ pub enum Lost {
     Restarted,
 }
 
+/// Where the engine is with its room.
+#[derive(Debug)]
+enum Session {
+    /// Not joined: packets are held.
+    Waiting,
+    /// Joined under this identity and sid.
+    Joined { identity: Identity, sid: Arc<str> },
+    /// The connection is gone.
+    Lost(Lost),
+}
+
 /// The incoming and outgoing streams of one participant: no socket, no clock, no task.
 ///
 /// Feed it with [`handle_packet`](Engine::handle_packet), [`handle_timeout`](Engine::handle_timeout),
 /// [`acknowledged`](Engine::acknowledged) and the calls about streams; after each, drain
 /// [`poll_event`](Engine::poll_event) until `None`, take [`poll_packet`](Engine::poll_packet) while
-/// the transport has room, and arm a timer for [`poll_timeout`](Engine::poll_timeout). While
-/// [`is_over_budget`](Engine::is_over_budget) says so, do not read the reliable channel.
+/// the transport has room, and arm a timer for [`poll_timeout`](Engine::poll_timeout). Before each
+/// packet taken from the reliable channel ask [`is_over_budget`](Engine::is_over_budget): while it
+/// says so, leave the channel unread.
 #[derive(Debug)]
 pub struct Engine {
-    config: Config,
+    pub(crate) config: Config,
+    pub(crate) incoming: incoming::Table,
+    pub(crate) outgoing: outgoing::Table,
+    session: Session,
+    /// Packets that came before the room was joined.
+    held: VecDeque<(Channel, Bytes)>,
+    held_bytes: usize,
+    duplicates: Duplicates,
+    listeners: Listeners,
+    events: VecDeque<Event>,
+    /// Events of no stream among `events`, and the bytes they keep.
+    loose: usize,
+    loose_bytes: usize,
+    counters: Counters,
+    random: u64,
 }
 
 impl Engine {
     /// An engine without a room. `random` seeds the ids of its streams.
     pub fn new(config: Config, random: u64) -> Engine {
-        let _ = random;
-        Engine { config }
+        Engine {
+            incoming: incoming::Table::new(&config),
+            outgoing: outgoing::Table::new(&config),
+            session: Session::Waiting,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            duplicates: Duplicates::new(SEQUENCE_MEMORY, limits::PUBLISHERS_REMEMBERED),
+            listeners: Listeners::default(),
+            events: VecDeque::new(),
+            loose: 0,
+            loose_bytes: 0,
+            counters: Counters::default(),
+            random,
+            config,
+        }
     }
 
     /// Says who we are, after joining or after a restart. Packets that came before are held and
-    /// handled now, in order; sequence numbers start at 1.
+    /// handled now, in order; sequence numbers start at 1 after a restart.
     pub fn set_local(&mut self, now: Instant, identity: Identity, sid: ParticipantSid) {
-        let _ = (now, identity, sid, &self.config);
+        let sid = Arc::from(sid.as_str());
+        self.session = Session::Joined { identity, sid };
+        self.held_bytes = 0;
+        for (channel, packet) in std::mem::take(&mut self.held) {
+            // What these packets break is counted.
+            let _ = self.handle_packet(now, channel, packet);
+        }
     }
 
     /// Takes in a packet from `channel`.
     ///
     /// # Errors
     /// A [`PeerFault`] when the packet broke a rule and was dropped. That is no failure of the
-    /// engine; count it, log it, go on.
-    pub fn handle_packet(&mut self, now: Instant, channel: Channel, packet: Bytes) -> Result<(), PeerFault> {
-        let _ = (now, channel, packet);
-        unimplemented!()
+    /// engine; it is counted, and a stream that failed because of it tells its reader.
+    pub fn handle_packet(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        packet: Bytes,
+    ) -> Result<(), PeerFault> {
+        let received = match &self.session {
+            Session::Waiting => self.hold(channel, packet),
+            Session::Joined { .. } => self.receive(now, channel, packet),
+            Session::Lost(_) => {
+                self.counters.other_packets += 1;
+                Ok(())
+            }
+        };
+        self.counters.faults += u64::from(received.is_err());
+        received
     }
 
     /// Lets time pass. Call at [`poll_timeout`](Engine::poll_timeout), or any time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        let expired = self.incoming.expire(now);
+        self.counters.slow_readers += expired.slow;
+        for id in expired.failed {
+            self.wake(id);
+        }
     }
 
     /// When [`handle_timeout`](Engine::handle_timeout) wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.incoming.next_deadline()
     }
 
     /// The next packet to send. Call only while the transport has room: what is not polled can
     /// still be overtaken by a small stream.
-    pub fn poll_packet(&mut self, now: Instant) -> Option<Packet> {
-        let _ = now;
-        None
+    ///
+    /// `None` also while [`Config::max_unacknowledged`] bytes wait for their acknowledgement.
+    pub fn poll_packet(&mut self) -> Option<Packet> {
+        let Session::Joined { .. } = self.session else {
+            return None;
+        };
+        let bytes = self.outgoing.next_packet(&mut self.events)?;
+        Some(Packet {
+            channel: Channel::Reliable,
+            bytes,
+        })
     }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        let event = self.events.pop_front()?;
+        if let Some(bytes) = loose_bytes(&event) {
+            self.loose -= 1;
+            self.loose_bytes -= bytes;
+        }
+        Some(event)
     }
 
     /// The transport had `total` bytes of the packets polled for the reliable channel
     /// acknowledged, counted since [`set_local`](Engine::set_local) or
     /// [`resume`](Engine::resume).
     pub fn acknowledged(&mut self, total: u64) {
-        let _ = total;
+        self.outgoing.acknowledged(total, &mut self.events);
     }
 
     /// The reliable channel runs over a new association, whose other side has everything up to
@@ -112,67 +194,157 @@ impl Engine {
     /// # Errors
     /// [`ReplayGap`] when the buffer no longer reaches back that far; then only a restart helps.
     pub fn resume(&mut self, last: u32) -> Result<(), ReplayGap> {
-        let _ = last;
-        Ok(())
+        self.outgoing.resume(last, &mut self.events)
     }
 
-    /// Whether readers have so much unread that the driver must stop reading the reliable
-    /// channel until they take some.
+    /// Whether readers, or events that nobody polled, hold so much that the driver must leave
+    /// the reliable channel unread until some is taken.
     pub fn is_over_budget(&self) -> bool {
-        false
+        self.incoming.is_over_budget()
+            || self.loose >= limits::LOOSE_EVENTS
+            || self.loose_bytes >= self.config.reader_budget
+            || self.held_bytes >= self.config.connection_budget
     }
 
     /// Somebody left. Their open streams fail once no chunk has come for the grace time.
     pub fn participant_left(&mut self, now: Instant, sid: &ParticipantSid, identity: &Identity) {
-        let _ = (now, sid, identity);
+        self.incoming.participant_left(now, sid, identity);
     }
 
-    /// The connection is gone: ends every stream, both ways.
+    /// The connection is gone: ends every stream, both ways. What arrived can still be read.
     pub fn connection_lost(&mut self, cause: Lost) {
-        let _ = cause;
+        for id in self
+            .incoming
+            .fail_all(&ReadError::ConnectionLost(cause.clone()))
+        {
+            self.events.push_back(Event::Readable(id));
+        }
+        self.outgoing.connection_lost(&cause, &mut self.events);
+        self.held.clear();
+        self.held_bytes = 0;
+        self.session = Session::Lost(cause);
     }
 
     /// Last sequence number received of each publisher, for the sync state of a resume
     /// (protocol.md §2.15).
-    pub fn receive_states(&self) -> Vec<(ParticipantSid, u32)> {
-        Vec::new()
+    pub fn receive_states(&self) -> impl Iterator<Item = (&ParticipantSid, u32)> {
+        self.duplicates.states()
     }
 
     /// What was dropped or ignored so far.
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        self.counters
     }
 
     /// From now on takes streams of this kind whose topic fits. The most specific listener gets
     /// a stream, the oldest of equal ones.
     pub fn listen(&mut self, kind: StreamKind, filter: TopicFilter) -> ListenerId {
-        let _ = (kind, filter);
-        unimplemented!()
+        self.listeners.add(kind, filter)
     }
 
     /// Takes no new streams for this listener; those already open go on.
     pub fn unlisten(&mut self, listener: ListenerId) {
-        let _ = listener;
+        self.listeners.remove(listener);
     }
 
     /// An incoming stream; `None` when it was released.
     pub fn incoming(&mut self, id: IncomingId) -> Option<Incoming<'_>> {
-        let _ = id;
-        None
-    }
-
-    /// Opens a stream; its header is queued.
-    ///
-    /// # Errors
-    /// See [`OpenError`]; nothing is sent then.
-    pub fn open(&mut self, now: Instant, options: OpenOptions) -> Result<OutgoingId, OpenError> {
-        let _ = (now, options);
-        unimplemented!()
+        Incoming::of(self, id)
     }
 
     /// An outgoing stream; `None` when it was released.
     pub fn outgoing(&mut self, id: OutgoingId) -> Option<Outgoing<'_>> {
-        let _ = id;
-        None
+        Outgoing::of(self, id)
+    }
+
+    /// Keeps a packet until the room is joined.
+    fn hold(&mut self, channel: Channel, packet: Bytes) -> Result<(), PeerFault> {
+        let charge = packet.len() + limits::QUEUED_OVERHEAD_BYTES;
+        let unread = self.held_bytes + charge;
+        let budget = self.config.connection_budget;
+        if unread > budget + limits::OVERRUN_BYTES {
+            return Err(fault(Rule::OverBudget { unread, budget }, None));
+        }
+        self.held_bytes = unread;
+        self.held.push_back((channel, packet));
+        Ok(())
+    }
+
+    /// Queues an event of no stream, unless too many wait.
+    fn push_loose(&mut self, event: Event) {
+        let Some(bytes) = loose_bytes(&event) else {
+            return;
+        };
+        if self.loose >= 2 * limits::LOOSE_EVENTS
+            || self.loose_bytes + bytes > self.config.reader_budget + limits::OVERRUN_BYTES
+        {
+            self.counters.dropped_events += 1;
+            return;
+        }
+        self.loose += 1;
+        self.loose_bytes += bytes;
+        self.events.push_back(event);
+    }
+
+    /// Tells the reader of a stream that something changed, if it waits.
+    fn wake(&mut self, id: IncomingId) {
+        if let Some(stream) = self.incoming.get_mut(id)
+            && std::mem::take(&mut stream.waiting)
+        {
+            self.events.push_back(Event::Readable(id));
+        }
+    }
+
+    /// Queues a receipt for the publisher of a stream.
+    pub(crate) fn queue_receipt(&mut self, id: IncomingId, status: Status) {
+        let (Some(stream), Session::Joined { identity, sid }) =
+            (self.incoming.get(id), &self.session)
+        else {
+            return;
+        };
+        if stream.publisher.is_empty() {
+            return;
+        }
+        let receipt = Receipt {
+            stream_id: stream.info.id.as_str().to_owned(),
+            status: status.into(),
+            bytes_received: stream.delivered(),
+        };
+        let user = UserPacket {
+            payload: receipt.to_bytes(),
+            topic: Some(receipt::TOPIC.to_owned()),
+            ..UserPacket::default()
+        };
+        let packet = DataPacket {
+            participant_identity: identity.as_str().to_owned(),
+            participant_sid: sid.as_ref().to_owned(),
+            destination_identities: vec![stream.publisher.as_str().to_owned()],
+            value: Some(Value::User(user)),
+            ..DataPacket::default()
+        };
+        if !self.outgoing.queue_control(packet) {
+            self.counters.dropped_receipts += 1;
+        }
+    }
+}
+
+/// What an event of no stream keeps in memory; `None` for events of streams, which are bounded by
+/// the number of streams.
+fn loose_bytes(event: &Event) -> Option<usize> {
+    match event {
+        Event::UserPacket(message) => Some(message.payload.len() + limits::QUEUED_OVERHEAD_BYTES),
+        Event::Receipt { .. } => Some(limits::QUEUED_OVERHEAD_BYTES),
+        Event::Unclaimed(info) => {
+            let attributes: usize = info.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+            Some(attributes + info.mime_type.len() + limits::QUEUED_OVERHEAD_BYTES)
+        }
+        _ => None,
+    }
+}
+
+fn fault(rule: Rule, stream: Option<&str>) -> PeerFault {
+    PeerFault {
+        rule,
+        stream: stream.map(lkstream_proto::id::StreamId::from),
     }
 }

@@ -71,6 +71,14 @@ pub enum Rule {
         /// Bytes received.
         received: u64,
     },
+    /// The content falls short of the declared length.
+    #[error("the stream ended after {received} of {declared} bytes")]
+    Incomplete {
+        /// Bytes declared.
+        declared: u64,
+        /// Bytes received.
+        received: u64,
+    },
     /// The content exceeds, or is declared to exceed, the payload limit.
     #[error("{size} bytes of payload, at most {limit} allowed")]
     PayloadTooLarge {

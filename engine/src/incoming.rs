@@ -1,12 +1,20 @@
 //! Streams that others send to us.
 
 mod error;
+mod inflate;
+mod stream;
+mod table;
+mod text;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lkstream_proto::receipt::Status;
 
 pub use error::{Limit, ReadError};
+pub(crate) use stream::{Arrived, Asked, Encoding, Stream};
+pub(crate) use table::{Publisher, Table};
 
 use crate::engine::Engine;
 use crate::stream::{Attributes, StreamInfo};
@@ -55,39 +63,67 @@ pub enum Outcome {
 pub struct Incoming<'a> {
     engine: &'a mut Engine,
     id: IncomingId,
+    info: Arc<StreamInfo>,
 }
 
 impl<'a> Incoming<'a> {
+    /// The stream, if it exists.
+    pub(crate) fn of(engine: &'a mut Engine, id: IncomingId) -> Option<Incoming<'a>> {
+        let info = Arc::clone(&engine.incoming.get(id)?.info);
+        Some(Incoming { engine, id, info })
+    }
+
     /// The stream's header.
     pub fn info(&self) -> &StreamInfo {
-        unimplemented!()
+        &self.info
     }
 
     /// Takes the next piece, if there is one. `now` tells a slow reader from one that stopped.
     ///
     /// Pieces are slices of the packets as received, or freshly inflated.
     pub fn read(&mut self, now: Instant) -> Read {
-        let _ = (now, &self.engine, self.id);
-        unimplemented!()
+        self.engine
+            .incoming
+            .read(now, self.id)
+            .unwrap_or(Read::Pending)
     }
 
     /// Bytes that wait unread, with their overhead.
     pub fn unread(&self) -> usize {
-        unimplemented!()
+        self.engine
+            .incoming
+            .get(self.id)
+            .map_or(0, |stream| stream.unread)
     }
 
     /// Fails the stream when no chunk comes for `timeout`, counted from now on; `None` waits for
     /// ever. Time during which the engine was over budget does not count.
     pub fn set_idle_timeout(&mut self, now: Instant, timeout: Option<Duration>) {
-        let _ = (now, timeout);
+        self.engine.incoming.change(now, self.id, |stream| {
+            stream.idle = timeout;
+            stream.idle_from = now;
+        });
     }
 
     /// Queues a receipt, if the sender asked for one and none was given yet.
     pub fn confirm(&mut self, outcome: Outcome) {
-        let _ = outcome;
+        let Some(stream) = self.engine.incoming.get_mut(self.id) else {
+            return;
+        };
+        if std::mem::replace(&mut stream.asked, Asked::No) == Asked::No {
+            return;
+        }
+        let status = match outcome {
+            Outcome::Complete => Status::Complete,
+            Outcome::Failed => Status::Failed,
+        };
+        self.engine.queue_receipt(self.id, status);
     }
 
     /// Lets go of the stream; what still comes of it is dropped. A sender that asked for a
     /// receipt and got none gets [`Outcome::Failed`].
-    pub fn release(self) {}
+    pub fn release(mut self, now: Instant) {
+        self.confirm(Outcome::Failed);
+        self.engine.incoming.remove(now, self.id);
+    }
 }

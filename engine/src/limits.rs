@@ -44,3 +44,5 @@ pub const REASON_BYTES: usize = 1024;
 pub const CONTROL_PACKETS: usize = 1024;
 /// Queued events without a stream of their own: user packets, receipts, unclaimed streams.
 pub const LOOSE_EVENTS: usize = 1024;
+/// Publishers whose last sequence number is remembered, for duplicate detection.
+pub const PUBLISHERS_REMEMBERED: usize = 4096;

@@ -24,9 +24,10 @@ impl TopicFilter {
     fn fit(&self, topic: &Topic) -> Option<usize> {
         match self {
             TopicFilter::Exact(exact) => (exact == topic).then_some(usize::MAX),
-            TopicFilter::Prefix(prefix) => {
-                topic.as_str().starts_with(prefix.as_str()).then_some(prefix.len())
-            }
+            TopicFilter::Prefix(prefix) => topic
+                .as_str()
+                .starts_with(prefix.as_str())
+                .then_some(prefix.len()),
             TopicFilter::Any => Some(0),
         }
     }
@@ -71,10 +72,10 @@ impl Listeners {
             if *listens_to != kind {
                 continue;
             }
-            if let Some(fit) = filter.fit(topic) {
-                if best.is_none_or(|(other, _)| fit > other) {
-                    best = Some((fit, *id));
-                }
+            if let Some(fit) = filter.fit(topic)
+                && best.is_none_or(|(other, _)| fit > other)
+            {
+                best = Some((fit, *id));
             }
         }
         best.map(|(_, id)| id)
@@ -93,10 +94,19 @@ mod tests {
         let exact = listeners.add(StreamKind::Text, "lk.chat".into());
         listeners.add(StreamKind::Text, "lk.chat".into());
         let bytes = listeners.add(StreamKind::Bytes, TopicFilter::Any);
-        assert_eq!(listeners.find(StreamKind::Text, &"lk.chat".into()), Some(exact));
-        assert_eq!(listeners.find(StreamKind::Text, &"lk.other".into()), Some(prefix));
+        assert_eq!(
+            listeners.find(StreamKind::Text, &"lk.chat".into()),
+            Some(exact)
+        );
+        assert_eq!(
+            listeners.find(StreamKind::Text, &"lk.other".into()),
+            Some(prefix)
+        );
         assert_eq!(listeners.find(StreamKind::Text, &"files".into()), Some(any));
-        assert_eq!(listeners.find(StreamKind::Bytes, &"lk.chat".into()), Some(bytes));
+        assert_eq!(
+            listeners.find(StreamKind::Bytes, &"lk.chat".into()),
+            Some(bytes)
+        );
         listeners.remove(bytes);
         assert_eq!(listeners.find(StreamKind::Bytes, &"lk.chat".into()), None);
     }

@@ -1,13 +1,21 @@
 //! Streams that we send.
 
 mod error;
+mod schedule;
+mod stream;
+mod table;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use lkstream_proto::id::{Identity, StreamId, Topic};
+use lkstream_proto::limits::PACKET_BYTES;
+use lkstream_proto::packet::Trailer;
 
 pub use error::{CloseError, OpenError, WriteError};
+pub(crate) use stream::Stream;
+pub(crate) use table::Table;
 
 use crate::engine::{Engine, Lost};
 use crate::stream::{Attributes, Content, StreamInfo};
@@ -117,12 +125,19 @@ pub enum OutgoingState {
 pub struct Outgoing<'a> {
     engine: &'a mut Engine,
     id: OutgoingId,
+    info: Arc<StreamInfo>,
 }
 
 impl<'a> Outgoing<'a> {
+    /// The stream, if it exists.
+    pub(crate) fn of(engine: &'a mut Engine, id: OutgoingId) -> Option<Outgoing<'a>> {
+        let info = Arc::clone(&engine.outgoing.get(id)?.info);
+        Some(Outgoing { engine, id, info })
+    }
+
     /// The header as sent.
     pub fn info(&self) -> &StreamInfo {
-        unimplemented!()
+        &self.info
     }
 
     /// Queues `bytes` without copying them, as far as the window allows.
@@ -132,8 +147,30 @@ impl<'a> Outgoing<'a> {
     /// # Errors
     /// See [`WriteError`]; nothing of `bytes` was taken then.
     pub fn write(&mut self, bytes: Bytes) -> Result<Written, WriteError> {
-        let _ = (bytes, &self.engine, self.id);
-        unimplemented!()
+        let limit = self.engine.config.max_payload;
+        let window = self.engine.outgoing.write_window();
+        let written = self.engine.outgoing.change(self.id, |stream| {
+            match &stream.state {
+                OutgoingState::Open => {}
+                OutgoingState::Closing | OutgoingState::Flushed => return Err(WriteError::Closed),
+                OutgoingState::Lost(cause) => {
+                    return Err(WriteError::ConnectionLost(cause.clone()));
+                }
+            }
+            let size = stream.written.saturating_add(bytes.len() as u64);
+            match stream.info.total_length {
+                Some(declared) if size > declared => {
+                    return Err(WriteError::TooLong {
+                        declared,
+                        written: size,
+                    });
+                }
+                None if size > limit => return Err(WriteError::PayloadTooLarge { size, limit }),
+                _ => {}
+            }
+            stream.write(bytes, window)
+        });
+        written.unwrap_or(Err(WriteError::Closed))
     }
 
     /// Ends the stream well; `attributes` are merged over the header's.
@@ -141,24 +178,59 @@ impl<'a> Outgoing<'a> {
     /// # Errors
     /// See [`CloseError`].
     pub fn close(&mut self, attributes: Attributes) -> Result<(), CloseError> {
-        let _ = attributes;
-        unimplemented!()
+        let closed = self.engine.outgoing.change(self.id, |stream| {
+            match &stream.state {
+                OutgoingState::Open => {}
+                OutgoingState::Closing | OutgoingState::Flushed => return Err(CloseError::Closed),
+                OutgoingState::Lost(cause) => {
+                    return Err(CloseError::ConnectionLost(cause.clone()));
+                }
+            }
+            let written = stream.written;
+            if let Some(declared) = stream
+                .info
+                .total_length
+                .filter(|declared| written < *declared)
+            {
+                stream.abort("fewer bytes were written than declared");
+                return Err(CloseError::Incomplete { declared, written });
+            }
+            let trailer = Trailer {
+                stream_id: stream.info.id.as_str().to_owned(),
+                reason: String::new(),
+                attributes,
+            };
+            let size = stream.trailer_size(&trailer);
+            if size > PACKET_BYTES {
+                return Err(CloseError::TrailerTooLarge {
+                    size,
+                    limit: PACKET_BYTES,
+                });
+            }
+            stream.end(trailer);
+            Ok(())
+        });
+        closed.unwrap_or(Err(CloseError::Closed))
     }
 
-    /// Ends the stream otherwise: what waits is dropped and the receivers get `reason`. Does
-    /// nothing when it was closed or aborted before.
+    /// Ends the stream otherwise: what waits is dropped and the receivers get `reason`, at most
+    /// 1024 bytes of it. Does nothing when it was closed or aborted before.
     pub fn abort(&mut self, reason: &str) {
-        let _ = reason;
+        self.engine
+            .outgoing
+            .change(self.id, |stream| stream.abort(reason));
     }
 
     /// How far the stream has come.
     pub fn progress(&self) -> Progress {
-        unimplemented!()
+        let stream = self.engine.outgoing.get(self.id);
+        stream.map(Stream::progress).unwrap_or_default()
     }
 
     /// Where the stream is in its life.
     pub fn state(&self) -> OutgoingState {
-        unimplemented!()
+        let stream = self.engine.outgoing.get(self.id);
+        stream.map_or(OutgoingState::Flushed, |stream| stream.state.clone())
     }
 
     /// Whether everything of the stream, its trailer included, was acknowledged.
@@ -167,5 +239,10 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Lets go of the stream. An open one is aborted; a closed one is still sent to its end.
-    pub fn release(self) {}
+    pub fn release(self) {
+        self.engine.outgoing.change(self.id, |stream| {
+            stream.abort("the writer was dropped before the end of the stream");
+            stream.released = true;
+        });
+    }
 }

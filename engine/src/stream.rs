@@ -138,3 +138,12 @@ pub(crate) fn from_millis(ms: i64) -> SystemTime {
     };
     time.unwrap_or(UNIX_EPOCH)
 }
+
+/// The start of a trailer's reason that is kept.
+pub(crate) fn reason(reason: &str) -> &str {
+    let mut end = reason.len().min(crate::limits::REASON_BYTES);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    &reason[..end]
+}

@@ -57,7 +57,10 @@ impl Duplicates {
         if self.seen.len() >= self.capacity {
             self.make_room(now);
         }
-        let seen = Seen { last: sequence, at: now };
+        let seen = Seen {
+            last: sequence,
+            at: now,
+        };
         self.seen.insert(ParticipantSid::from(publisher), seen);
         Verdict::New
     }

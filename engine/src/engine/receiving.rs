@@ -1,0 +1,379 @@
+//! What happens to a packet that comes in.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use lkstream_proto::id::{Identity, ParticipantSid, StreamId, Topic};
+use lkstream_proto::packet::{
+    self, Channel, Chunk, Compression, DataPacket, Header, Trailer, UserPacket, Value,
+};
+use lkstream_proto::receipt::{self, Receipt, Status};
+
+use super::{Engine, fault};
+use crate::delivery::Verdict;
+use crate::event::{Event, UserMessage};
+use crate::fault::{PeerFault, Rule};
+use crate::incoming::{Arrived, Asked, Encoding, IncomingId, Limit, Publisher, ReadError, Stream};
+use crate::limits;
+use crate::stream::{self, Attributes, Content, StreamInfo, TextOperation, from_millis};
+
+/// What the envelope says about who sent a packet, and what the packet weighs.
+struct Envelope<'a> {
+    identity: &'a str,
+    sid: &'a str,
+    size: usize,
+}
+
+impl<'a> Envelope<'a> {
+    fn publisher(&self) -> Publisher<'a> {
+        Publisher::of(self.sid, self.identity)
+    }
+}
+
+impl Engine {
+    /// Takes in a packet of the room we are in.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        bytes: Bytes,
+    ) -> Result<(), PeerFault> {
+        let size = bytes.len();
+        let packet =
+            DataPacket::from_bytes(bytes).map_err(|_| fault(Rule::Malformed { size }, None))?;
+        if channel == Channel::Reliable {
+            let verdict = self
+                .duplicates
+                .judge(now, &packet.participant_sid, packet.sequence);
+            if verdict == Verdict::Duplicate {
+                self.counters.duplicate_packets += 1;
+                return Ok(());
+            }
+        }
+        let envelope = Envelope {
+            identity: &packet.participant_identity,
+            sid: &packet.participant_sid,
+            size,
+        };
+        match packet.value {
+            Some(Value::StreamHeader(header)) => {
+                on_reliable(channel, &header.stream_id)?;
+                self.header(now, &envelope, header)
+            }
+            Some(Value::StreamChunk(chunk)) => {
+                on_reliable(channel, &chunk.stream_id)?;
+                self.chunk(now, &envelope, chunk)
+            }
+            Some(Value::StreamTrailer(trailer)) => {
+                on_reliable(channel, &trailer.stream_id)?;
+                self.trailer(now, &envelope, trailer)
+            }
+            Some(Value::User(user)) => {
+                self.user(channel, &envelope, user);
+                Ok(())
+            }
+            Some(Value::Encrypted(_)) => Err(fault(Rule::NoKey, None)),
+            _ => {
+                self.counters.other_packets += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn header(
+        &mut self,
+        now: Instant,
+        envelope: &Envelope<'_>,
+        header: Header,
+    ) -> Result<(), PeerFault> {
+        let id = header.stream_id.clone();
+        let broken = |rule| fault(rule, Some(&id));
+        let content = content(header.content).ok_or_else(|| broken(Rule::NoContentHeader))?;
+        let encoding = match Compression::try_from(header.compression) {
+            Ok(Compression::None) => Encoding::Plain,
+            Ok(Compression::DeflateRaw) => Encoding::DeflateRaw,
+            Err(_) => {
+                let number = header.compression;
+                return Err(broken(Rule::UnknownCompression { number }));
+            }
+        };
+        if self.incoming.find(envelope.publisher(), &id).is_some() {
+            self.counters.duplicate_headers += 1;
+            return Ok(());
+        }
+        let mut attributes = header.attributes;
+        if let Some((count, size)) = self.excess(&attributes) {
+            return Err(broken(Rule::TooManyAttributes {
+                count,
+                size,
+                max_count: self.config.max_attributes,
+                max_size: self.config.max_attribute_bytes,
+            }));
+        }
+        let wants_receipt = attributes
+            .remove(receipt::ATTRIBUTE)
+            .is_some_and(|value| value == receipt::REQUESTED);
+        let info = StreamInfo {
+            id: StreamId::from(id.as_str()),
+            content,
+            topic: Topic::from(header.topic),
+            mime_type: header.mime_type,
+            timestamp: from_millis(header.timestamp),
+            total_length: header.total_length,
+            attributes,
+            sender: Identity::from(envelope.identity),
+            publisher: sid(envelope),
+        };
+        let Some(listener) = self.listeners.find(info.kind(), &info.topic) else {
+            self.counters.unclaimed += 1;
+            self.push_loose(Event::Unclaimed(info));
+            return Ok(());
+        };
+        let limit = self.config.max_incoming;
+        if self.incoming.len() >= limit {
+            return Err(broken(Rule::TooManyStreams { limit }));
+        }
+        let limit = self.config.max_incoming_per_publisher;
+        if self.incoming.existing(envelope.publisher()) >= limit {
+            return Err(broken(Rule::TooManyStreams { limit }));
+        }
+        let max_payload = self.config.max_payload;
+        let event_info = info.clone();
+        let mut stream = Stream::new(now, info, encoding, self.config.idle_timeout, max_payload);
+        if wants_receipt {
+            stream.asked = Asked::Yes;
+        }
+        let incoming = self.incoming.add(stream);
+        self.events.push_back(Event::Opened {
+            listener,
+            id: incoming,
+            info: event_info,
+        });
+        if wants_receipt {
+            self.queue_receipt(incoming, Status::Accepted);
+        }
+        match header.inline_content {
+            Some(content) => self.inline(now, incoming, envelope, content),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes in content that came with its header: all there will be.
+    fn inline(
+        &mut self,
+        now: Instant,
+        id: IncomingId,
+        envelope: &Envelope<'_>,
+        content: Bytes,
+    ) -> Result<(), PeerFault> {
+        self.refuse_overrun(now, id, envelope)?;
+        let error = self
+            .incoming
+            .change(now, id, |stream| stream.inline(now, content, envelope.size))
+            .flatten();
+        self.report(id, error)
+    }
+
+    fn chunk(
+        &mut self,
+        now: Instant,
+        envelope: &Envelope<'_>,
+        chunk: Chunk,
+    ) -> Result<(), PeerFault> {
+        let Some(id) = self.incoming.find(envelope.publisher(), &chunk.stream_id) else {
+            self.counters.unknown_stream += 1;
+            return Ok(());
+        };
+        self.refuse_overrun(now, id, envelope)?;
+        let arrived = self.incoming.change(now, id, |stream| {
+            stream.note_publisher(envelope.identity);
+            stream.chunk(now, chunk.chunk_index, chunk.content, envelope.size)
+        });
+        match arrived {
+            Some(Arrived::Duplicate) => {
+                self.counters.duplicate_chunks += 1;
+                Ok(())
+            }
+            Some(Arrived::Taken) => {
+                self.wake(id);
+                Ok(())
+            }
+            Some(Arrived::Failed(error)) => {
+                self.wake(id);
+                self.report(id, Some(error))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn trailer(
+        &mut self,
+        now: Instant,
+        envelope: &Envelope<'_>,
+        trailer: Trailer,
+    ) -> Result<(), PeerFault> {
+        let Some(id) = self.incoming.find(envelope.publisher(), &trailer.stream_id) else {
+            self.counters.unknown_stream += 1;
+            return Ok(());
+        };
+        let excess = self.excess(&trailer.attributes);
+        let error = self.incoming.change(now, id, |stream| {
+            stream.note_publisher(envelope.identity);
+            if !trailer.reason.is_empty() {
+                stream.abort(Arc::from(stream::reason(&trailer.reason)));
+                return None;
+            }
+            if let Some((count, size)) = excess {
+                let error = ReadError::TooManyAttributes { count, size };
+                stream.fail(error.clone());
+                return Some(error);
+            }
+            stream.finish(trailer.attributes)
+        });
+        self.wake(id);
+        self.report(id, error.flatten())
+    }
+
+    fn user(&mut self, channel: Channel, envelope: &Envelope<'_>, user: UserPacket) {
+        // JS writes its identity only here; servers write both (protocol.md §4.2, §4.3).
+        let identity = if envelope.identity.is_empty() {
+            user.participant_identity.as_str()
+        } else {
+            envelope.identity
+        };
+        let from = Identity::from(identity);
+        if user.topic.as_deref() == Some(receipt::TOPIC) {
+            let status = Receipt::from_bytes(user.payload)
+                .ok()
+                .and_then(|receipt| Some((Status::try_from(receipt.status).ok()?, receipt)));
+            match status {
+                Some((status, receipt)) => self.push_loose(Event::Receipt {
+                    stream: StreamId::from(receipt.stream_id),
+                    from,
+                    status,
+                    bytes_received: receipt.bytes_received,
+                }),
+                None => self.counters.other_packets += 1,
+            }
+            return;
+        }
+        self.push_loose(Event::UserPacket(UserMessage {
+            channel,
+            from,
+            publisher: sid(envelope),
+            topic: user.topic.map(Topic::from),
+            payload: user.payload,
+        }));
+    }
+
+    /// Fails a stream whose next packet would go beyond what push-back allows for, and throws away
+    /// what it has unread.
+    fn refuse_overrun(
+        &mut self,
+        now: Instant,
+        id: IncomingId,
+        envelope: &Envelope<'_>,
+    ) -> Result<(), PeerFault> {
+        let charge = envelope.size + limits::QUEUED_OVERHEAD_BYTES;
+        let own = self.incoming.get(id).map_or(0, |stream| stream.unread) + charge;
+        let all = self.incoming.unread() + charge;
+        let (unread, budget) = if own > self.config.reader_budget + limits::OVERRUN_BYTES {
+            (own, self.config.reader_budget)
+        } else if all > self.config.connection_budget + limits::OVERRUN_BYTES {
+            (all, self.config.connection_budget)
+        } else {
+            return Ok(());
+        };
+        self.counters.slow_readers += 1;
+        self.incoming.change(now, id, |stream| {
+            stream.discard(Limit::OverBudget { unread, budget });
+        });
+        self.wake(id);
+        let stream = self.incoming.get(id).map(|stream| stream.info.id.clone());
+        Err(PeerFault {
+            rule: Rule::OverBudget { unread, budget },
+            stream,
+        })
+    }
+
+    /// Turns the failure of a stream into the fault of the packet that caused it.
+    fn report(&self, id: IncomingId, error: Option<ReadError>) -> Result<(), PeerFault> {
+        let rule = match error {
+            Some(ReadError::Gap { expected, arrived }) => Rule::Gap { expected, arrived },
+            Some(ReadError::LengthExceeded { declared, received }) => {
+                Rule::LengthExceeded { declared, received }
+            }
+            Some(ReadError::Incomplete { declared, received }) => {
+                Rule::Incomplete { declared, received }
+            }
+            Some(ReadError::Limit(Limit::PayloadTooLarge { size, limit })) => {
+                Rule::PayloadTooLarge { size, limit }
+            }
+            Some(ReadError::TooManyAttributes { count, size }) => Rule::TooManyAttributes {
+                count,
+                size,
+                max_count: self.config.max_attributes,
+                max_size: self.config.max_attribute_bytes,
+            },
+            _ => return Ok(()),
+        };
+        let stream = self.incoming.get(id).map(|stream| stream.info.id.clone());
+        Err(PeerFault { rule, stream })
+    }
+
+    /// The count and size of attributes that are too many or too large.
+    fn excess(&self, attributes: &Attributes) -> Option<(usize, usize)> {
+        let count = attributes.len();
+        let size = attributes
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        let fits = count <= self.config.max_attributes && size <= self.config.max_attribute_bytes;
+        (!fits).then_some((count, size))
+    }
+}
+
+/// Streams travel on the reliable channel only (protocol.md §5.1).
+fn on_reliable(channel: Channel, stream: &str) -> Result<(), PeerFault> {
+    match channel {
+        Channel::Reliable => Ok(()),
+        Channel::Lossy => Err(fault(Rule::WrongChannel, Some(stream))),
+    }
+}
+
+fn sid(envelope: &Envelope<'_>) -> Option<ParticipantSid> {
+    (!envelope.sid.is_empty()).then(|| ParticipantSid::from(envelope.sid))
+}
+
+fn content(content: Option<packet::Content>) -> Option<Content> {
+    Some(match content? {
+        packet::Content::Text(text) => Content::Text {
+            operation: TextOperation::from(text.operation_type),
+            version: text.version,
+            reply_to: Some(text.reply_to_stream_id)
+                .filter(|id| !id.is_empty())
+                .map(StreamId::from),
+            attachments: text
+                .attached_stream_ids
+                .into_iter()
+                .map(StreamId::from)
+                .collect(),
+            generated: text.generated,
+        },
+        packet::Content::Bytes(bytes) => Content::Bytes { name: bytes.name },
+    })
+}
+
+impl From<i32> for TextOperation {
+    /// From the number on the wire (protocol.md §5.1).
+    fn from(number: i32) -> Self {
+        match number {
+            0 => TextOperation::Create,
+            1 => TextOperation::Update,
+            2 => TextOperation::Delete,
+            3 => TextOperation::Reaction,
+            other => TextOperation::Other(other),
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! All incoming streams of an engine, found by publisher and id, and what they may keep unread.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use lkstream_proto::id::{Identity, ParticipantSid, StreamId};
+
+use super::stream::Stream;
+use super::{IncomingId, Limit, Read, ReadError};
+use crate::config::Config;
+use crate::limits;
+
+/// Who published a stream: the sid that the server wrote, or the identity where it wrote none.
+/// The identity in a header is only what is shown (protocol.md §4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Publisher<'a> {
+    Sid(&'a str),
+    Identity(&'a str),
+}
+
+impl<'a> Publisher<'a> {
+    pub(crate) fn of(sid: &'a str, identity: &'a str) -> Publisher<'a> {
+        if sid.is_empty() {
+            Publisher::Identity(identity)
+        } else {
+            Publisher::Sid(sid)
+        }
+    }
+}
+
+/// The streams of one publisher.
+#[derive(Debug, Default)]
+struct Published {
+    /// Those whose end has not arrived.
+    open: BTreeMap<StreamId, u64>,
+    /// All that were not released.
+    existing: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    streams: BTreeMap<u64, Stream>,
+    by_sid: BTreeMap<ParticipantSid, Published>,
+    by_identity: BTreeMap<Identity, Published>,
+    /// Participants that left not long ago.
+    departed: BTreeMap<ParticipantSid, (Instant, Identity)>,
+    next: u64,
+    reader_budget: usize,
+    connection_budget: usize,
+    stall_limit: Duration,
+    leave_grace: Duration,
+    /// Unread bytes of all streams.
+    unread: usize,
+    /// Readers that are over their own budget.
+    over_readers: usize,
+    /// Since when all readers together are over the connection's budget.
+    over_since: Option<Instant>,
+    /// The driver was told to stop reading, by what the readers have unread.
+    was_over: bool,
+    /// When the driver was last told to go on reading.
+    flowing_since: Option<Instant>,
+    /// Streams with an idle timeout or whose sender left: those that need a timer.
+    timed: usize,
+}
+
+impl Table {
+    pub(crate) fn new(config: &Config) -> Table {
+        Table {
+            streams: BTreeMap::new(),
+            by_sid: BTreeMap::new(),
+            by_identity: BTreeMap::new(),
+            departed: BTreeMap::new(),
+            next: 0,
+            reader_budget: config.reader_budget,
+            connection_budget: config.connection_budget,
+            stall_limit: config.stall_limit,
+            leave_grace: config.leave_grace,
+            unread: 0,
+            over_readers: 0,
+            over_since: None,
+            was_over: false,
+            flowing_since: None,
+            timed: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Unread bytes of all streams.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread
+    }
+
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.over_readers > 0 || self.unread >= self.connection_budget
+    }
+
+    pub(crate) fn get(&self, id: IncomingId) -> Option<&Stream> {
+        self.streams.get(&id.0)
+    }
+
+    /// For changes that touch neither what is unread nor what needs a timer.
+    pub(crate) fn get_mut(&mut self, id: IncomingId) -> Option<&mut Stream> {
+        self.streams.get_mut(&id.0)
+    }
+
+    /// The open stream of this publisher and id.
+    pub(crate) fn find(&self, publisher: Publisher<'_>, id: &str) -> Option<IncomingId> {
+        self.published(publisher)?
+            .open
+            .get(id)
+            .map(|key| IncomingId(*key))
+    }
+
+    /// How many streams of this publisher exist.
+    pub(crate) fn existing(&self, publisher: Publisher<'_>) -> usize {
+        self.published(publisher)
+            .map_or(0, |published| published.existing)
+    }
+
+    /// Adds a stream, ended or not.
+    pub(crate) fn add(&mut self, mut stream: Stream) -> IncomingId {
+        self.next += 1;
+        let key = self.next;
+        if let Some(sid) = &stream.info.publisher {
+            stream.left = self.departed.get(sid).cloned();
+        }
+        let ended = stream.ended();
+        let id = stream.info.id.clone();
+        let published = match &stream.info.publisher {
+            Some(sid) => self.by_sid.entry(sid.clone()).or_default(),
+            None => self
+                .by_identity
+                .entry(stream.info.sender.clone())
+                .or_default(),
+        };
+        published.existing += 1;
+        if !ended {
+            published.open.insert(id, key);
+        }
+        self.timed += usize::from(is_timed(&stream));
+        self.streams.insert(key, stream);
+        IncomingId(key)
+    }
+
+    /// Changes a stream, and keeps the books.
+    pub(crate) fn change<R>(
+        &mut self,
+        now: Instant,
+        id: IncomingId,
+        change: impl FnOnce(&mut Stream) -> R,
+    ) -> Option<R> {
+        let stream = self.streams.get_mut(&id.0)?;
+        let was_ended = stream.ended();
+        let was_unread = stream.unread;
+        let was_timed = is_timed(stream);
+        let result = change(stream);
+        self.unread = self.unread + stream.unread - was_unread;
+        self.timed = self.timed + usize::from(is_timed(stream)) - usize::from(was_timed);
+        let over = stream.unread >= self.reader_budget;
+        match (over, stream.over_since) {
+            (true, None) => {
+                stream.over_since = Some(now);
+                self.over_readers += 1;
+            }
+            (false, Some(_)) => {
+                stream.over_since = None;
+                self.over_readers -= 1;
+            }
+            _ => {}
+        }
+        if stream.ended() && !was_ended {
+            let (sid, identity) = key_of(stream);
+            let id = stream.info.id.clone();
+            if let Some(published) = self.published_mut(sid, identity) {
+                published.open.remove(&id);
+            }
+        }
+        self.note_flow(now);
+        Some(result)
+    }
+
+    /// Takes a stream out.
+    pub(crate) fn remove(&mut self, now: Instant, id: IncomingId) -> Option<Stream> {
+        let stream = self.streams.remove(&id.0)?;
+        self.unread -= stream.unread;
+        self.timed -= usize::from(is_timed(&stream));
+        self.over_readers -= usize::from(stream.over_since.is_some());
+        let (sid, identity) = key_of(&stream);
+        if let Some(published) = self.published_mut(sid.clone(), identity.clone()) {
+            published.existing = published.existing.saturating_sub(1);
+            if published.open.get(&stream.info.id) == Some(&id.0) {
+                published.open.remove(&stream.info.id);
+            }
+            if published.existing == 0 {
+                if let Some(sid) = sid {
+                    self.by_sid.remove(&sid);
+                } else {
+                    self.by_identity.remove(&identity);
+                }
+            }
+        }
+        self.note_flow(now);
+        Some(stream)
+    }
+
+    pub(crate) fn read(&mut self, now: Instant, id: IncomingId) -> Option<Read> {
+        self.change(now, id, |stream| stream.read(now))
+    }
+
+    /// Starts the grace time of the open streams of somebody who left.
+    pub(crate) fn participant_left(
+        &mut self,
+        now: Instant,
+        sid: &ParticipantSid,
+        identity: &Identity,
+    ) {
+        let mut left: Vec<u64> = Vec::new();
+        if let Some(published) = self.by_sid.get(sid) {
+            left.extend(published.open.values());
+        }
+        if let Some(published) = self.by_identity.get(identity) {
+            left.extend(published.open.values());
+        }
+        for key in left {
+            self.change(now, IncomingId(key), |stream| {
+                stream.left.get_or_insert((now, identity.clone()));
+            });
+        }
+        if sid.is_empty() {
+            return;
+        }
+        self.departed
+            .retain(|_, (at, _)| now.saturating_duration_since(*at) < limits::DEPARTED_MEMORY);
+        if self.departed.len() >= limits::DEPARTED {
+            let oldest = self.departed.iter().min_by_key(|(_, (at, _))| *at);
+            if let Some(oldest) = oldest.map(|(sid, _)| sid.clone()) {
+                self.departed.remove(&oldest);
+            }
+        }
+        self.departed.insert(sid.clone(), (now, identity.clone()));
+    }
+
+    /// Ends every open stream; gives back those whose readers wait.
+    pub(crate) fn fail_all(&mut self, error: &ReadError) -> Vec<IncomingId> {
+        for published in self
+            .by_sid
+            .values_mut()
+            .chain(self.by_identity.values_mut())
+        {
+            published.open.clear();
+        }
+        let mut woken = Vec::new();
+        for (key, stream) in &mut self.streams {
+            self.timed -= usize::from(is_timed(stream));
+            if !stream.ended() {
+                stream.fail(error.clone());
+                if std::mem::take(&mut stream.waiting) {
+                    woken.push(IncomingId(*key));
+                }
+            }
+        }
+        woken
+    }
+
+    /// The next time at which a stream may fail.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let over = self.is_over_budget();
+        if !over && self.timed == 0 {
+            return None;
+        }
+        let deadlines = self.streams.values();
+        if over {
+            deadlines
+                .filter_map(|stream| self.stall_deadline(stream))
+                .min()
+        } else {
+            deadlines
+                .filter_map(|stream| self.silence_deadline(stream))
+                .min()
+        }
+    }
+
+    /// Fails the streams whose time has come.
+    pub(crate) fn expire(&mut self, now: Instant) -> Expired {
+        let mut expired = Expired::default();
+        while self.is_over_budget() {
+            let Some(key) = self.most_stalled(now) else {
+                break;
+            };
+            let stalled = self.stall_limit;
+            self.change(now, IncomingId(key), |stream| {
+                let unread = stream.unread;
+                stream.discard(Limit::ReaderTooSlow { stalled, unread });
+            });
+            expired.slow += 1;
+            expired.failed.push(IncomingId(key));
+        }
+        if !self.is_over_budget() && self.timed > 0 {
+            let silent: Vec<u64> = self
+                .streams
+                .iter()
+                .filter(|(_, stream)| self.silence_deadline(stream).is_some_and(|at| at <= now))
+                .map(|(key, _)| *key)
+                .collect();
+            for key in silent {
+                self.fail_silent(now, IncomingId(key));
+                expired.failed.push(IncomingId(key));
+            }
+        }
+        expired
+    }
+
+    /// The stream with the most unread among those that stalled.
+    fn most_stalled(&self, now: Instant) -> Option<u64> {
+        self.streams
+            .iter()
+            .filter(|(_, stream)| self.stall_deadline(stream).is_some_and(|at| at <= now))
+            .max_by_key(|(_, stream)| stream.unread)
+            .map(|(key, _)| *key)
+    }
+
+    /// When a stream counts as stalled, if it is to blame for the budget being spent.
+    fn stall_deadline(&self, stream: &Stream) -> Option<Instant> {
+        let alone = stream.over_since;
+        let together = self.over_since.filter(|_| stream.unread > 0);
+        let since = match (alone, together) {
+            (Some(alone), Some(together)) => alone.min(together),
+            (Some(since), None) | (None, Some(since)) => since,
+            (None, None) => return None,
+        };
+        Some(since.max(stream.last_taken) + self.stall_limit)
+    }
+
+    /// When an open stream has been silent for too long. The time in which we did not read the
+    /// channel does not count.
+    fn silence_deadline(&self, stream: &Stream) -> Option<Instant> {
+        if stream.ended() {
+            return None;
+        }
+        let idle = self.idle_deadline(stream);
+        let leave = self.leave_deadline(stream);
+        idle.into_iter().chain(leave).min()
+    }
+
+    fn idle_deadline(&self, stream: &Stream) -> Option<Instant> {
+        let idle = stream.idle?;
+        Some(self.heard(stream).max(stream.idle_from) + idle)
+    }
+
+    fn leave_deadline(&self, stream: &Stream) -> Option<Instant> {
+        let (at, _) = stream.left.as_ref()?;
+        Some(self.heard(stream).max(*at) + self.leave_grace)
+    }
+
+    /// When something of the stream came, or could have come again.
+    fn heard(&self, stream: &Stream) -> Instant {
+        self.flowing_since
+            .map_or(stream.last_part, |since| since.max(stream.last_part))
+    }
+
+    fn fail_silent(&mut self, now: Instant, id: IncomingId) {
+        let Some(stream) = self.streams.get(&id.0) else {
+            return;
+        };
+        let is_leave = self.leave_deadline(stream).is_some_and(|at| at <= now);
+        let error = match (&stream.left, stream.idle) {
+            (Some((_, identity)), _) if is_leave => ReadError::SenderLeft {
+                identity: identity.clone(),
+            },
+            (_, idle) => ReadError::Limit(Limit::Idle {
+                idle: idle.unwrap_or_default(),
+            }),
+        };
+        self.change(now, id, |stream| stream.fail(error));
+    }
+
+    /// Notes when the budget was spent and when it was not any more.
+    fn note_flow(&mut self, now: Instant) {
+        if self.unread >= self.connection_budget {
+            self.over_since.get_or_insert(now);
+        } else {
+            self.over_since = None;
+        }
+        if self.is_over_budget() {
+            self.was_over = true;
+        } else if std::mem::take(&mut self.was_over) {
+            self.flowing_since = Some(now);
+        }
+    }
+
+    fn published(&self, publisher: Publisher<'_>) -> Option<&Published> {
+        match publisher {
+            Publisher::Sid(sid) => self.by_sid.get(sid),
+            Publisher::Identity(identity) => self.by_identity.get(identity),
+        }
+    }
+
+    fn published_mut(
+        &mut self,
+        sid: Option<ParticipantSid>,
+        identity: Identity,
+    ) -> Option<&mut Published> {
+        match sid {
+            Some(sid) => self.by_sid.get_mut(&sid),
+            None => self.by_identity.get_mut(&identity),
+        }
+    }
+}
+
+/// What time did.
+#[derive(Debug, Default)]
+pub(crate) struct Expired {
+    /// Streams that failed.
+    pub(crate) failed: Vec<IncomingId>,
+    /// How many of them because of their readers.
+    pub(crate) slow: u64,
+}
+
+fn is_timed(stream: &Stream) -> bool {
+    !stream.ended() && (stream.idle.is_some() || stream.left.is_some())
+}
+
+fn key_of(stream: &Stream) -> (Option<ParticipantSid>, Identity) {
+    (stream.info.publisher.clone(), stream.info.sender.clone())
+}

@@ -1,0 +1,196 @@
+//! All outgoing streams of an engine, and what goes out next.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use lkstream_proto::packet::DataPacket;
+
+use super::schedule::Schedule;
+use super::stream::Stream;
+use super::{OutgoingId, OutgoingState};
+use crate::config::Config;
+use crate::delivery::{Outbox, ReplayGap};
+use crate::engine::Lost;
+use crate::event::Event;
+use crate::limits;
+
+/// What a packet in the outbox was part of; `None` for packets of no stream.
+type Part = Option<StreamPart>;
+
+#[derive(Debug)]
+struct StreamPart {
+    stream: u64,
+    payload: usize,
+    last: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    streams: BTreeMap<u64, Stream>,
+    next: u64,
+    schedule: Schedule,
+    /// Packets of no stream: they go first.
+    control: VecDeque<DataPacket>,
+    outbox: Outbox<Part>,
+    write_window: usize,
+    max_unacknowledged: usize,
+}
+
+impl Table {
+    pub(crate) fn new(config: &Config) -> Table {
+        Table {
+            streams: BTreeMap::new(),
+            next: 0,
+            schedule: Schedule::default(),
+            control: VecDeque::new(),
+            outbox: Outbox::new(),
+            write_window: config.write_window,
+            max_unacknowledged: config.max_unacknowledged,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    pub(crate) fn write_window(&self) -> usize {
+        self.write_window
+    }
+
+    pub(crate) fn get(&self, id: OutgoingId) -> Option<&Stream> {
+        self.streams.get(&id.0).filter(|stream| !stream.released)
+    }
+
+    /// Whether a stream that is not flushed has this id.
+    pub(crate) fn has_id(&self, id: &str) -> bool {
+        self.streams
+            .values()
+            .any(|stream| stream.info.id.as_str() == id && stream.state != OutgoingState::Flushed)
+    }
+
+    pub(crate) fn add(&mut self, mut stream: Stream) -> OutgoingId {
+        self.next += 1;
+        self.schedule.wake(self.next, &mut stream.place);
+        self.streams.insert(self.next, stream);
+        OutgoingId(self.next)
+    }
+
+    /// Changes a stream, which then gets its turn if it has something to send.
+    pub(crate) fn change<R>(
+        &mut self,
+        id: OutgoingId,
+        change: impl FnOnce(&mut Stream) -> R,
+    ) -> Option<R> {
+        let stream = self.streams.get_mut(&id.0)?;
+        let result = change(stream);
+        if stream.has_packet() {
+            self.schedule.wake(id.0, &mut stream.place);
+        }
+        let over = matches!(
+            stream.state,
+            OutgoingState::Flushed | OutgoingState::Lost(_)
+        );
+        if stream.released && over {
+            self.streams.remove(&id.0);
+        }
+        Some(result)
+    }
+
+    /// Queues a packet of no stream; says whether there was room.
+    pub(crate) fn queue_control(&mut self, packet: DataPacket) -> bool {
+        let room = self.control.len() < limits::CONTROL_PACKETS;
+        if room {
+            self.control.push_back(packet);
+        }
+        room
+    }
+
+    /// The next packet of the reliable channel, in its final form.
+    pub(crate) fn next_packet(&mut self, events: &mut VecDeque<Event>) -> Option<Bytes> {
+        if let Some(again) = self.outbox.replay_next() {
+            return Some(again);
+        }
+        if self.outbox.unacknowledged() >= self.max_unacknowledged {
+            return None;
+        }
+        let sequence = self.outbox.next_sequence();
+        if let Some(mut packet) = self.control.pop_front() {
+            packet.sequence = sequence;
+            let bytes = packet.to_bytes();
+            self.outbox.put(bytes.clone(), None);
+            return Some(bytes);
+        }
+        while let Some(key) = self.schedule.front() {
+            let Some(stream) = self.streams.get_mut(&key) else {
+                self.schedule.drop_front();
+                continue;
+            };
+            let Some(packet) = stream.next_packet(sequence) else {
+                self.schedule.pass(&mut stream.place);
+                continue;
+            };
+            self.schedule.spend(packet.bytes.len(), &mut stream.place);
+            if stream.blocked && stream.backlog() <= self.write_window / 2 {
+                stream.blocked = false;
+                events.push_back(Event::Writable(OutgoingId(key)));
+            }
+            let part = StreamPart {
+                stream: key,
+                payload: packet.payload,
+                last: packet.last,
+            };
+            self.outbox.put(packet.bytes.clone(), Some(part));
+            return Some(packet.bytes);
+        }
+        None
+    }
+
+    /// The transport had this many bytes acknowledged.
+    pub(crate) fn acknowledged(&mut self, total: u64, events: &mut VecDeque<Event>) {
+        while let Some(part) = self.outbox.acknowledge(total) {
+            self.note(part, events);
+        }
+    }
+
+    /// The other side has everything up to `last`; what is above is sent again.
+    pub(crate) fn resume(
+        &mut self,
+        last: u32,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), ReplayGap> {
+        for part in self.outbox.resume(last)? {
+            self.note(part, events);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, part: Part, events: &mut VecDeque<Event>) {
+        let Some(part) = part else { return };
+        let Some(stream) = self.streams.get_mut(&part.stream) else {
+            return;
+        };
+        stream.acknowledged += part.payload as u64;
+        if part.last {
+            stream.state = OutgoingState::Flushed;
+            if stream.released {
+                self.streams.remove(&part.stream);
+            } else {
+                events.push_back(Event::Flushed(OutgoingId(part.stream)));
+            }
+        }
+    }
+
+    /// Ends every stream that is not flushed, and starts the numbers anew.
+    pub(crate) fn connection_lost(&mut self, cause: &Lost, events: &mut VecDeque<Event>) {
+        self.schedule.clear();
+        self.control.clear();
+        self.outbox = Outbox::new();
+        self.streams.retain(|_, stream| !stream.released);
+        for (key, stream) in &mut self.streams {
+            if matches!(stream.state, OutgoingState::Open | OutgoingState::Closing) {
+                stream.lose(cause.clone());
+                events.push_back(Event::OutgoingLost(OutgoingId(*key)));
+            }
+        }
+    }
+}
