@@ -25,3 +25,4 @@ pub mod room;
 pub mod signal;
 pub mod splice;
 pub mod token;
+mod wire;

@@ -1,9 +1,11 @@
 //! The fast path of a sender: a chunk packet from its fields and a borrowed payload, one copy.
 
 use bytes::Bytes;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::id::Identity;
+use crate::wire::{
+    block_len, number_len, put_block, put_block_start, put_number, put_text, text_len,
+};
 
 /// Everything of a chunk packet but its content.
 #[derive(Debug, Clone, Copy)]
@@ -20,44 +22,6 @@ pub struct ChunkFields<'a> {
     pub stream_id: &'a str,
     /// The chunk's place in it, from 0.
     pub chunk_index: u64,
-}
-
-/// Bytes of a length-delimited field, 0 for an empty one (proto3 leaves it out).
-fn text_len(tag: u32, len: usize) -> usize {
-    if len == 0 { 0 } else { block_len(tag, len) }
-}
-
-/// Bytes of a length-delimited field that is written even when empty.
-fn block_len(tag: u32, len: usize) -> usize {
-    key_len(tag) + encoded_len_varint(len as u64) + len
-}
-
-/// Bytes of a varint field, 0 for a zero.
-fn number_len(tag: u32, value: u64) -> usize {
-    if value == 0 {
-        0
-    } else {
-        key_len(tag) + encoded_len_varint(value)
-    }
-}
-
-fn put_block(buf: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
-    encode_key(tag, WireType::LengthDelimited, buf);
-    encode_varint(bytes.len() as u64, buf);
-    buf.extend_from_slice(bytes);
-}
-
-fn put_text(buf: &mut Vec<u8>, tag: u32, text: &[u8]) {
-    if !text.is_empty() {
-        put_block(buf, tag, text);
-    }
-}
-
-fn put_number(buf: &mut Vec<u8>, tag: u32, value: u64) {
-    if value != 0 {
-        encode_key(tag, WireType::Varint, buf);
-        encode_varint(value, buf);
-    }
 }
 
 /// Encodes a packet with one chunk: the same bytes as [`super::DataPacket::to_bytes`], but the
@@ -79,8 +43,7 @@ pub fn encode_chunk(fields: &ChunkFields<'_>, content: &[u8]) -> Bytes {
         + text_len(17, fields.participant_sid.len());
 
     let mut buf = Vec::with_capacity(len);
-    encode_key(14, WireType::LengthDelimited, &mut buf);
-    encode_varint(chunk as u64, &mut buf);
+    put_block_start(&mut buf, 14, chunk);
     put_text(&mut buf, 1, fields.stream_id.as_bytes());
     put_number(&mut buf, 2, fields.chunk_index);
     put_text(&mut buf, 3, content);
