@@ -1,7 +1,8 @@
 //! What an embedder chooses.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+
+use lkstream_proto::token::ApiKeys;
 
 use crate::room;
 
@@ -25,15 +26,12 @@ pub struct Config {
     pub node_ips: Vec<IpAddr>,
     /// Whether loopback addresses are offered as candidates when [`bind`](Self::bind) is unspecified.
     pub loopback: LoopbackCandidates,
-    /// How long a room nobody joined stays. Default 5 min, as livekit-server.
-    pub empty_timeout: Duration,
-    /// How long a room stays after its last participant left. Default 20 s, as livekit-server.
-    pub departure_timeout: Duration,
     /// Most rooms at once; a join that would create one more gets 503. Default 10 000.
     pub max_rooms: usize,
-    /// Limits of each room.
+    /// Limits of each room, its empty and departure timeouts included.
     pub room: room::Limits,
-    pub(crate) keys: Vec<(String, String)>,
+    /// API keys whose tokens are accepted.
+    pub keys: ApiKeys,
 }
 
 /// Whether a server that listens on every interface offers its loopback addresses to clients.
@@ -55,11 +53,9 @@ impl Config {
             rtc_port: 7882,
             node_ips: Vec::new(),
             loopback: LoopbackCandidates::Omit,
-            empty_timeout: Duration::from_secs(300),
-            departure_timeout: Duration::from_secs(20),
             max_rooms: 10_000,
             room: room::Limits::default(),
-            keys: Vec::new(),
+            keys: ApiKeys::new(),
         }
     }
 
@@ -79,11 +75,9 @@ impl Config {
         self
     }
 
-    /// Accepts tokens of one more API key. A key given twice keeps the last secret.
+    /// Accepts tokens of one more API key. A key given twice keeps the last secret; empty ones are left out.
     pub fn add_key(&mut self, key: impl Into<String>, secret: impl Into<String>) -> &mut Config {
-        let key = key.into();
-        self.keys.retain(|(known, _)| *known != key);
-        self.keys.push((key, secret.into()));
+        self.keys.insert(key, secret);
         self
     }
 }

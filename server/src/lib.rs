@@ -17,9 +17,15 @@
 //! Official LiveKit SDKs and browsers join it as they join livekit-server, for data: packets, streams and RPC.
 //! Media sections of their offers are answered as inactive.
 
+mod admission;
 mod config;
+mod http;
+mod link;
 pub mod room;
 mod server;
+mod stats;
+mod worker;
 
-pub use config::{Config, LoopbackCandidates, DEV_API_KEY, DEV_API_SECRET};
+pub use config::{Config, DEV_API_KEY, DEV_API_SECRET, LoopbackCandidates};
 pub use server::{Server, SpawnError};
+pub use stats::Stats;

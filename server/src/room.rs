@@ -1,46 +1,739 @@
 //! One room as a state machine: who is in it, who hears what, and what waits for whom.
+//!
+//! [`Room`] has no clock, socket or randomness of its own. Its driver (the server's worker, or a simulation)
+//!
+//! 1. admits participants with [`Room::join`] and tells it what happens with [`Room::handle_input`];
+//! 2. takes every [`Output`] from [`Room::poll_output`] until there is none;
+//! 3. reads a participant's reliable channel only while [`Room::accepts`] says so, and fills each subscriber's transport
+//!    from [`Room::next_packet`] while the transport has room;
+//! 4. calls [`Room::handle_timeout`] at [`Room::poll_timeout`].
+//!
+//! # How a packet waits
+//! Each publisher has a [log](self) of shared packets and each subscriber a cursor into it, so a packet that twenty
+//! subscribers still need is kept once. A subscriber takes from the logs of all publishers in turn; order is kept per
+//! publisher. A subscriber that drains slowly slows the publishers it listens to, one that has stopped is cut after
+//! [`Limits::cut_after`] or when it falls off the log. Lossy packets are not logged.
 
-use std::time::Duration;
+mod departure;
+mod limits;
+mod log;
+mod member;
+mod requests;
+mod resume;
+mod routing;
+mod stats;
+#[cfg(test)]
+mod tests;
 
-/// Bounds of one room. Each has a policy when full: see the fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Most participants; a join over it is refused (503). Default 1000.
-    pub participants: usize,
-    /// Bytes of one publisher's log. A subscriber that would need more is cut. Default 16 MiB.
-    pub publisher_log: usize,
-    /// Bytes of all logs of the room. Default 64 MiB.
-    pub room_log: usize,
-    /// A publisher is slowed while a draining subscriber is more than this many bytes behind it. Default 1 MiB.
-    pub brake: usize,
-    /// A subscriber that has taken nothing for this long no longer slows a publisher that others wait for. Default 2 s.
-    pub stalled_after: Duration,
-    /// A subscriber that has taken nothing for this long while something waits for it is cut. Default 15 s.
-    pub cut_after: Duration,
-    /// Lossy packets that wait for one subscriber, bytes; the oldest are dropped. Default 256 KiB.
-    pub lossy_queue: usize,
-    /// A participant whose connection is not up this long after its join is removed. Default 60 s (protocol.md §2.9).
-    pub connect_timeout: Duration,
-    /// How long a participant whose signal link is gone is kept for a resume. Default 20 s (protocol.md §2.14).
-    pub resume_timeout: Duration,
-    /// Longest wait for a leaver's data to reach the others before its leave is announced. Default 5 s.
-    pub leave_drain: Duration,
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid};
+use lkstream_proto::limits as wire;
+use lkstream_proto::packet::Channel;
+use lkstream_proto::participant::{
+    ClientInfo, DisconnectReason, ParticipantInfo, ParticipantPermission, ParticipantState,
+};
+use lkstream_proto::room::{Edition, Room as RoomInfo, ServerInfo};
+use lkstream_proto::signal::{
+    JoinResponse, ParticipantUpdate, Request, Response, RoomUpdate, SignalResponse,
+};
+
+pub use departure::Departure;
+pub use limits::Limits;
+pub use resume::ResumeError;
+pub use routing::Refusal;
+pub use stats::Stats;
+
+use log::Slot;
+use member::{Link, Member, Phase};
+
+/// Shortest time between two room updates that only change counts (protocol.md §2.10).
+const ROOM_UPDATE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Names a participant of one [`Room`]; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MemberId {
+    slot: Slot,
+    generation: u32,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            participants: 1000,
-            publisher_log: 16 << 20,
-            room_log: 64 << 20,
-            brake: 1 << 20,
-            stalled_after: Duration::from_secs(2),
-            cut_after: Duration::from_secs(15),
-            lossy_queue: 256 << 10,
-            connect_timeout: Duration::from_secs(60),
-            resume_timeout: Duration::from_secs(20),
-            leave_drain: Duration::from_secs(5),
+/// What makes a room.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its name.
+    pub name: RoomName,
+    /// This lifetime of it.
+    pub sid: RoomSid,
+    /// Free text of the application.
+    pub metadata: String,
+    /// Bounds.
+    pub limits: Limits,
+    /// Time since the Unix epoch at the `now` of [`Room::new`]; the room's wall clock runs on from there.
+    pub unix_time: Duration,
+    /// What it says about its server.
+    pub server: ServerInfo,
+}
+
+impl Options {
+    /// An ordinary room.
+    pub fn new(name: RoomName, sid: RoomSid, unix_time: Duration) -> Options {
+        Options {
+            name,
+            sid,
+            metadata: String::new(),
+            limits: Limits::default(),
+            unix_time,
+            server: server_info(String::new()),
         }
     }
+}
+
+/// What a node says about itself. Clients gate features on the version and Rust clients insist on a semantic one
+/// (protocol.md §2.7), so it names the livekit-server whose behaviour this is; who we are stands in `debug_info`.
+pub fn server_info(node_id: String) -> ServerInfo {
+    ServerInfo {
+        edition: Edition::Standard as i32,
+        version: wire::SERVER_VERSION.to_owned(),
+        protocol: wire::PROTOCOL,
+        region: String::new(),
+        node_id,
+        debug_info: concat!("lkstream ", env!("CARGO_PKG_VERSION")).to_owned(),
+        agent_protocol: 0,
+    }
+}
+
+/// Somebody whose token was checked and who wants in.
+#[derive(Clone, Debug)]
+pub struct Joining {
+    /// Random bytes for its sid.
+    pub random: [u8; 16],
+    /// Who.
+    pub identity: Identity,
+    /// Name to show.
+    pub name: String,
+    /// Free text of the application.
+    pub metadata: String,
+    /// Keys and values of the application.
+    pub attributes: BTreeMap<String, String>,
+    /// What it is: a [`ParticipantKind`](lkstream_proto::participant::ParticipantKind).
+    pub kind: i32,
+    /// More about what it is.
+    pub kind_details: Vec<i32>,
+    /// What it may do.
+    pub permission: ParticipantPermission,
+    /// What its client says about itself; protocol and capabilities are shown to the others (protocol.md §5.3).
+    pub client: ClientInfo,
+}
+
+impl Joining {
+    /// An ordinary participant with every right of a token without restrictions, and a client that knows all streams.
+    pub fn new(identity: impl Into<Identity>, random: [u8; 16]) -> Joining {
+        Joining {
+            random,
+            identity: identity.into(),
+            name: String::new(),
+            metadata: String::new(),
+            attributes: BTreeMap::new(),
+            kind: 0,
+            kind_details: Vec::new(),
+            permission: ParticipantPermission {
+                can_subscribe: true,
+                can_publish: true,
+                can_publish_data: true,
+                ..ParticipantPermission::default()
+            },
+            client: ClientInfo {
+                protocol: wire::PROTOCOL,
+                client_protocol: wire::CLIENT_PROTOCOL,
+                ..ClientInfo::default()
+            },
+        }
+    }
+}
+
+/// Why a join was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The room is full.
+    #[error("the room has {limit} participants already")]
+    Full {
+        /// Participants allowed.
+        limit: usize,
+    },
+    /// The client's signalling is too old (protocol.md §2.18).
+    #[error("client protocol {protocol}, at least {minimum} is needed")]
+    Protocol {
+        /// What the client speaks.
+        protocol: i32,
+        /// What this server speaks at least.
+        minimum: i32,
+    },
+    /// The room was closed.
+    #[error("the room is closed")]
+    Closed,
+}
+
+/// Something that happened to a participant.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A message arrived on one of its data channels.
+    Packet {
+        /// Who sent it.
+        from: MemberId,
+        /// On which channel; the packet's own word for it is not trusted (protocol.md §4.1).
+        channel: Channel,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// A request arrived on its signal link. Offers, answers and candidates are the driver's business.
+    Request {
+        /// Who sent it.
+        from: MemberId,
+        /// What it asks.
+        request: Request,
+    },
+    /// Its signal link is gone. It is kept for a resume.
+    LinkLost(MemberId),
+    /// Its peer connection is up, for the first time or again.
+    Connected(MemberId),
+    /// A data channel may be used towards it.
+    ChannelOpen {
+        /// Whose.
+        member: MemberId,
+        /// Which.
+        channel: Channel,
+    },
+    /// Its transport acknowledged this many bytes of reliable packets since the start.
+    Acknowledged {
+        /// Whose.
+        member: MemberId,
+        /// Bytes, counting each packet that [`Room::next_packet`] gave and that was not discarded.
+        total: u64,
+    },
+    /// A reliable packet that [`Room::next_packet`] gave could not be handed to its transport.
+    Discarded {
+        /// Whose.
+        member: MemberId,
+        /// Length of the packet.
+        bytes: u64,
+    },
+    /// Its peer connection is silent and only an ICE restart helps. It is kept for a resume.
+    ConnectionLost(MemberId),
+    /// Its peer connection was closed, not by us.
+    ConnectionClosed(MemberId),
+    /// After [`Output::Finish`]: everything it has sent was handed over.
+    Finished(MemberId),
+    /// Remove it.
+    Remove {
+        /// Whom.
+        member: MemberId,
+        /// Why.
+        departure: Departure,
+    },
+    /// Remove everybody and admit nobody any more.
+    Close(DisconnectReason),
+}
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Output {
+    /// Send this encoded [`SignalResponse`] on its signal link, if it has one.
+    Signal {
+        /// To whom.
+        to: MemberId,
+        /// One WebSocket binary message, shared when several get the same.
+        message: Bytes,
+    },
+    /// Packets wait for it: take them with [`Room::next_packet`] while its transport has room. Comes once until
+    /// `next_packet` has given `None` on both channels.
+    Packets(MemberId),
+    /// [`Room::accepts`] is true for it again.
+    Accepting(MemberId),
+    /// It said goodbye: hand over what its transport has received already, then send [`Input::Finished`].
+    /// Nothing more is for it; its transport may be closed then.
+    Finish(MemberId),
+    /// It is out: flush its signal link and close everything of it. Its id is not known any more.
+    Removed {
+        /// Who it was.
+        member: MemberId,
+        /// Its session.
+        sid: ParticipantSid,
+        /// Why.
+        reason: DisconnectReason,
+    },
+}
+
+/// One room. See the [module](self) for how to drive it.
+#[derive(Debug)]
+pub struct Room {
+    options: Options,
+    created: Instant,
+    places: Vec<Place>,
+    free: Vec<Slot>,
+    by_identity: BTreeMap<Identity, Slot>,
+    by_sid: BTreeMap<ParticipantSid, Slot>,
+    leaving: BTreeSet<Slot>,
+    /// Cost of all logs.
+    logged: usize,
+    outputs: VecDeque<Output>,
+    /// When something may be due. Never late, sometimes early.
+    deadline: Option<Instant>,
+    empty_since: Instant,
+    expires_after: Duration,
+    room_update_due: Option<Instant>,
+    room_update_sent: Instant,
+    closed: bool,
+    stats: Stats,
+    /// The latest time it was told.
+    last_now: Instant,
+    scratch: Vec<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    generation: u32,
+    member: Option<Box<Member>>,
+}
+
+impl Room {
+    /// An empty room.
+    pub fn new(now: Instant, options: Options) -> Room {
+        let expires_after = options.limits.empty_timeout;
+        Room {
+            created: now,
+            places: Vec::new(),
+            free: Vec::new(),
+            by_identity: BTreeMap::new(),
+            by_sid: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            logged: 0,
+            outputs: VecDeque::new(),
+            deadline: now.checked_add(expires_after),
+            empty_since: now,
+            expires_after,
+            room_update_due: None,
+            room_update_sent: now,
+            closed: false,
+            stats: Stats::default(),
+            last_now: now,
+            scratch: Vec::new(),
+            options,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &RoomName {
+        &self.options.name
+    }
+
+    /// This lifetime of it.
+    pub fn sid(&self) -> &RoomSid {
+        &self.options.sid
+    }
+
+    /// Participants in it, hidden ones included, leavers not.
+    pub fn participants(&self) -> usize {
+        self.by_identity.len()
+    }
+
+    /// What the others are told about a participant.
+    pub fn participant(&self, member: MemberId) -> Option<&ParticipantInfo> {
+        self.member(member).map(|member| &member.info)
+    }
+
+    /// The present participant of that identity.
+    pub fn find(&self, identity: &Identity) -> Option<MemberId> {
+        let slot = *self.by_identity.get(identity)?;
+        self.at(slot).map(|member| member.id)
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Bytes that all logs hold now; at most [`Limits::room_log`] and one packet.
+    pub fn logged(&self) -> usize {
+        self.logged
+    }
+
+    /// Whether it has been empty for so long, or was closed and everybody is gone, so that it may be dropped.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.by_sid.is_empty()
+            && (self.closed
+                || now.saturating_duration_since(self.empty_since) >= self.expires_after)
+    }
+
+    /// Lets somebody in. Its join response is the first [`Output::Signal`] to it; a participant of the same identity is
+    /// sent away (protocol.md §2.9).
+    ///
+    /// # Errors
+    /// See [`JoinError`]; nothing has changed then.
+    pub fn join(&mut self, now: Instant, joining: Joining) -> Result<MemberId, JoinError> {
+        if self.closed {
+            return Err(JoinError::Closed);
+        }
+        if joining.client.protocol < wire::PROTOCOL_MINIMUM {
+            return Err(JoinError::Protocol {
+                protocol: joining.client.protocol,
+                minimum: wire::PROTOCOL_MINIMUM,
+            });
+        }
+        let known = self.find(&joining.identity);
+        let limit = self.options.limits.participants;
+        if known.is_none() && self.participants() >= limit {
+            return Err(JoinError::Full { limit });
+        }
+        if let Some(known) = known {
+            self.depart(now, known, Departure::duplicate());
+        }
+        self.supersede(&joining.identity);
+
+        let id = self.seat();
+        let sid = ParticipantSid::generate(joining.random);
+        let unix = self.unix_time(now);
+        let info = ParticipantInfo {
+            sid: sid.as_str().to_owned(),
+            identity: joining.identity.as_str().to_owned(),
+            state: ParticipantState::Joined as i32,
+            metadata: joining.metadata,
+            joined_at: seconds(unix),
+            name: joining.name,
+            version: 1,
+            permission: Some(joining.permission),
+            kind: joining.kind,
+            attributes: joining.attributes,
+            joined_at_ms: millis(unix),
+            kind_details: joining.kind_details,
+            client_protocol: joining.client.client_protocol,
+            capabilities: joining.client.capabilities,
+            ..ParticipantInfo::default()
+        };
+        let deadline = now + self.options.limits.connect_timeout;
+        self.due(deadline);
+        self.by_identity.insert(joining.identity.clone(), id.slot);
+        self.by_sid.insert(sid.clone(), id.slot);
+        let member = Member::new(now, id, sid, joining.identity, info, deadline);
+        let welcome = self.welcome(&member);
+        self.places[id.slot as usize].member = Some(Box::new(member));
+        self.signal(id, Response::Join(welcome));
+        self.announce(id.slot, Whom::Others);
+        self.room_changed(now);
+        Ok(id)
+    }
+
+    /// Tells it that something happened. What refers to a participant that is gone is ignored.
+    ///
+    /// # Errors
+    /// [`Refusal`] when a packet is dropped, with the reason, which is counted. Everything goes on.
+    pub fn handle_input(&mut self, now: Instant, input: Input) -> Result<(), Refusal> {
+        self.last_now = self.last_now.max(now);
+        match input {
+            Input::Packet {
+                from,
+                channel,
+                bytes,
+            } => return self.handle_packet(now, from, channel, bytes),
+            Input::Request { from, request } => self.handle_request(now, from, request),
+            Input::LinkLost(id) => self.link_lost(now, id),
+            Input::Connected(id) => self.connected(now, id),
+            Input::ChannelOpen { member, channel } => self.channel_open(now, member, channel),
+            Input::Acknowledged { member, total } => self.acknowledged(member, total),
+            Input::Discarded { member, bytes } => {
+                self.stats.discarded += 1;
+                if let Some(member) = self.member_mut(member) {
+                    member.taken = member.taken.saturating_sub(bytes);
+                }
+            }
+            Input::ConnectionLost(id) => {
+                let limit = now + self.options.limits.resume_timeout;
+                if let Some(member) = self.member_mut(id) {
+                    member.path_lost.get_or_insert(limit);
+                    self.due(limit);
+                }
+            }
+            Input::ConnectionClosed(id) => self.connection_closed(now, id),
+            Input::Finished(id) => self.finished(id),
+            Input::Remove { member, departure } => self.depart(now, member, departure),
+            Input::Close(reason) => self.close(now, reason),
+        }
+        Ok(())
+    }
+
+    /// The next thing to do. Take all of them after each input and before waiting.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Room::handle_timeout`] is due. Ask again after every input.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Lets time pass. Too early or too late is harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.last_now = self.last_now.max(now);
+        self.deadline = None;
+        for slot in 0..self.places.len() as Slot {
+            let Some(member) = self.at(slot) else {
+                continue;
+            };
+            let id = member.id;
+            match member.overdue(now, &self.options.limits) {
+                Some(member::Overdue::Depart(departure)) => self.depart(now, id, departure),
+                Some(member::Overdue::Skip) => self.skip(now, slot),
+                Some(member::Overdue::Announce) => self.give_up_draining(now, slot),
+                None => {}
+            }
+            self.recheck_brake(now, slot);
+        }
+        if self.room_update_due.is_some_and(|due| due <= now) {
+            self.send_room_update(now);
+        }
+        self.schedule(now);
+    }
+
+    /// Finds the next deadline anew.
+    fn schedule(&mut self, now: Instant) {
+        let mut next = self.room_update_due;
+        let mut sooner = |at: Option<Instant>| {
+            if let Some(at) = at.filter(|at| *at > now) {
+                next = Some(next.map_or(at, |next: Instant| next.min(at)));
+            }
+        };
+        for place in &self.places {
+            if let Some(member) = &place.member {
+                member.deadlines(&self.options.limits, &mut sooner);
+            }
+        }
+        if self.by_sid.is_empty() {
+            sooner(self.empty_since.checked_add(self.expires_after));
+        }
+        self.deadline = next;
+    }
+
+    /// Something is due then.
+    fn due(&mut self, at: Instant) {
+        self.deadline = Some(self.deadline.map_or(at, |deadline| deadline.min(at)));
+    }
+
+    fn member(&self, id: MemberId) -> Option<&Member> {
+        self.at(id.slot).filter(|member| member.id == id)
+    }
+
+    fn member_mut(&mut self, id: MemberId) -> Option<&mut Member> {
+        self.at_mut(id.slot).filter(|member| member.id == id)
+    }
+
+    fn at(&self, slot: Slot) -> Option<&Member> {
+        self.places.get(slot as usize)?.member.as_deref()
+    }
+
+    fn at_mut(&mut self, slot: Slot) -> Option<&mut Member> {
+        self.places.get_mut(slot as usize)?.member.as_deref_mut()
+    }
+
+    /// Everybody who is in the room and not on the way out.
+    fn present(&self) -> impl Iterator<Item = &Member> {
+        self.places
+            .iter()
+            .filter_map(|place| place.member.as_deref())
+            .filter(|member| member.is_present())
+    }
+
+    /// A free place.
+    fn seat(&mut self) -> MemberId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            (self.places.len() - 1) as Slot
+        });
+        let place = &mut self.places[slot as usize];
+        place.generation += 1;
+        MemberId {
+            slot,
+            generation: place.generation,
+        }
+    }
+
+    fn unix_time(&self, now: Instant) -> Duration {
+        self.options.unix_time + now.saturating_duration_since(self.created)
+    }
+
+    fn signal(&mut self, to: MemberId, response: Response) {
+        let message = SignalResponse::from(response).to_bytes();
+        self.outputs.push_back(Output::Signal { to, message });
+    }
+
+    fn welcome(&self, member: &Member) -> JoinResponse {
+        let mut room = self.info();
+        room.num_participants += u32::from(member.is_counted());
+        JoinResponse {
+            room: Some(room),
+            participant: Some(member.info.clone()),
+            other_participants: self.visible(member.id),
+            server_version: self.options.server.version.clone(),
+            server_region: self.options.server.region.clone(),
+            ping_timeout: wire::PING_TIMEOUT.as_secs() as i32,
+            ping_interval: wire::PING_INTERVAL.as_secs() as i32,
+            server_info: Some(self.options.server.clone()),
+            ..JoinResponse::default()
+        }
+    }
+
+    /// Everybody that `to` may know of, but itself.
+    fn visible(&self, to: MemberId) -> Vec<ParticipantInfo> {
+        self.present()
+            .filter(|member| member.id != to && !member.is_hidden())
+            .map(|member| member.info.clone())
+            .collect()
+    }
+
+    /// What everybody may know about the room (protocol.md §2.6).
+    pub fn info(&self) -> RoomInfo {
+        let created = self.options.unix_time;
+        RoomInfo {
+            sid: self.options.sid.as_str().to_owned(),
+            name: self.options.name.as_str().to_owned(),
+            empty_timeout: self.options.limits.empty_timeout.as_secs() as u32,
+            departure_timeout: self.options.limits.departure_timeout.as_secs() as u32,
+            max_participants: 0,
+            creation_time: seconds(created),
+            creation_time_ms: millis(created),
+            metadata: self.options.metadata.clone(),
+            num_participants: self.present().filter(|member| member.is_counted()).count() as u32,
+            active_recording: false,
+            num_publishers: 0,
+        }
+    }
+
+    /// Tells the others, or everybody, what a participant is like now (protocol.md §2.9).
+    fn announce(&mut self, slot: Slot, whom: Whom) {
+        let Some(member) = self.at(slot) else {
+            return;
+        };
+        let (subject, hidden) = (member.id, member.is_hidden());
+        let update = update(vec![member.info.clone()]);
+        for place in &self.places {
+            let Some(member) = place.member.as_deref().filter(|member| member.is_present()) else {
+                continue;
+            };
+            let told = if member.id == subject {
+                whom == Whom::Everybody
+            } else {
+                !hidden
+            };
+            if told && member.link == Link::Up {
+                self.outputs.push_back(Output::Signal {
+                    to: member.id,
+                    message: update.clone(),
+                });
+            }
+        }
+    }
+
+    /// Counts changed: everybody is told, at most every [`ROOM_UPDATE_INTERVAL`].
+    fn room_changed(&mut self, now: Instant) {
+        if self.room_update_due.is_none() {
+            let due = now.max(self.room_update_sent + ROOM_UPDATE_INTERVAL);
+            self.room_update_due = Some(due);
+            self.due(due);
+        }
+    }
+
+    fn send_room_update(&mut self, now: Instant) {
+        self.room_update_due = None;
+        self.room_update_sent = now;
+        let message = SignalResponse::from(Response::RoomUpdate(RoomUpdate {
+            room: Some(self.info()),
+        }))
+        .to_bytes();
+        for place in &self.places {
+            if let Some(member) = place.member.as_deref()
+                && member.is_present()
+                && member.link == Link::Up
+            {
+                self.outputs.push_back(Output::Signal {
+                    to: member.id,
+                    message: message.clone(),
+                });
+            }
+        }
+    }
+
+    /// The peer connection is up: the participant is active (protocol.md §2.9).
+    fn connected(&mut self, now: Instant, id: MemberId) {
+        let Some(member) = self.member_mut(id) else {
+            return;
+        };
+        member.path_lost = None;
+        if !matches!(member.phase, Phase::Joined { .. }) {
+            return;
+        }
+        member.phase = Phase::Active;
+        member.info.state = ParticipantState::Active as i32;
+        member.info.version += 1;
+        self.announce(id.slot, Whom::Everybody);
+        self.room_changed(now);
+    }
+
+    fn channel_open(&mut self, now: Instant, id: MemberId, channel: Channel) {
+        let Some(member) = self.member_mut(id) else {
+            return;
+        };
+        match channel {
+            Channel::Reliable => {
+                member.reliable_open = true;
+                if member.waiting_since.is_some() {
+                    member.waiting_since = Some(now);
+                }
+            }
+            Channel::Lossy => member.lossy_open = true,
+        }
+        self.wake(id.slot);
+    }
+
+    /// Lets the driver know that packets wait for a subscriber.
+    fn wake(&mut self, slot: Slot) {
+        let Some(member) = self.at_mut(slot) else {
+            return;
+        };
+        let waits = (member.reliable_open && member.behind > 0) || !member.lossy.is_empty();
+        if waits && !member.woken && member.is_present() {
+            member.woken = true;
+            let id = member.id;
+            self.outputs.push_back(Output::Packets(id));
+        }
+    }
+}
+
+/// Who is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whom {
+    Others,
+    Everybody,
+}
+
+fn update(participants: Vec<ParticipantInfo>) -> Bytes {
+    SignalResponse::from(Response::Update(ParticipantUpdate { participants })).to_bytes()
+}
+
+/// A leave message as it goes over a signal link, for clients that have no place in a room; `None` when the departure
+/// has no word for its client.
+pub fn leave_message(departure: Departure) -> Option<Bytes> {
+    Some(SignalResponse::from(departure::leave(departure)?).to_bytes())
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,0 +1,156 @@
+//! HTTP: health, validation and the WebSocket upgrade (protocol.md §2.1).
+//!
+//! A join is checked and made before the upgrade, so that a refusal is an HTTP error with a text that clients understand.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use lkstream_proto::limits;
+use lkstream_proto::token::ApiKeys;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::admission::{Denied, Path, admit};
+use crate::link;
+use crate::stats::Shared;
+use crate::worker::Command;
+
+/// What every request needs.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) keys: Arc<ApiKeys>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) shared: Arc<Shared>,
+    /// Every WebSocket task holds it; the server waits for the last one.
+    pub(crate) alive: mpsc::WeakSender<()>,
+}
+
+/// The service of the HTTP port.
+pub(crate) fn router(front: Front) -> Router {
+    Router::new().fallback(respond).with_state(front)
+}
+
+async fn respond(State(front): State<Front>, request: Request) -> Response {
+    let asked_headers = request
+        .headers()
+        .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
+        .cloned();
+    let mut response = if request.method() == Method::OPTIONS {
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, HEAD, POST, OPTIONS"),
+        );
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            asked_headers.unwrap_or(HeaderValue::from_static("*")),
+        );
+        response
+    } else {
+        match route(&front, request).await {
+            Ok(response) => response,
+            Err(denied) => {
+                front.shared.count_refused_join();
+                text(denied.status, denied.text)
+            }
+        }
+    };
+    // Browsers read status and text of refusals across origins (protocol.md §2.1).
+    response.headers_mut().insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
+    response
+}
+
+async fn route(front: &Front, request: Request) -> Result<Response, Denied> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"));
+    }
+    // Clients that were given an address with a slash at its end ask for `//rtc` (protocol.md §2.1).
+    let path = format!("/{}", request.uri().path().trim_start_matches('/'));
+    match path.as_str() {
+        "/" => Ok(text(StatusCode::OK, "OK")),
+        "/rtc/validate" => validate(front, Path::Legacy, &request),
+        "/rtc/v1/validate" => validate(front, Path::Single, &request),
+        "/rtc/v1" if is_upgrade(&request) => join(front, request).await,
+        // Dual peer connections are not served here; official clients ask for `/rtc/v1` first.
+        _ => Ok(text(StatusCode::NOT_FOUND, "404 page not found")),
+    }
+}
+
+fn validate(front: &Front, path: Path, request: &Request) -> Result<Response, Denied> {
+    check(front, path, request)?;
+    Ok(text(StatusCode::OK, "success"))
+}
+
+fn check(
+    front: &Front,
+    path: Path,
+    request: &Request,
+) -> Result<crate::admission::Admission, Denied> {
+    let authorization = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .map(HeaderValue::as_bytes);
+    let query = request.uri().query().unwrap_or_default();
+    admit(&front.keys, path, authorization, query, SystemTime::now())
+}
+
+fn is_upgrade(request: &Request) -> bool {
+    request
+        .headers()
+        .get(header::UPGRADE)
+        .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+async fn join(front: &Front, request: Request) -> Result<Response, Denied> {
+    let admission = check(front, Path::Single, &request)?;
+    let (mut parts, _) = request.into_parts();
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, front)
+        .await
+        .map_err(|rejection| Denied::new(rejection.status(), rejection.body_text()))?;
+    let (outgoing, messages) = mpsc::channel(link::QUEUE);
+    let (reply, answer) = oneshot::channel();
+    let gone = || {
+        Denied::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is shutting down",
+        )
+    };
+    front
+        .commands
+        .send(Command::Join {
+            admission: Box::new(admission),
+            link: outgoing,
+            reply,
+        })
+        .await
+        .map_err(|_| gone())?;
+    let id = answer.await.map_err(|_| gone())??;
+    let alive = front.alive.upgrade().ok_or_else(gone)?;
+    let front = front.clone();
+    Ok(upgrade
+        .max_message_size(limits::SIGNAL_BYTES)
+        .max_frame_size(limits::SIGNAL_BYTES)
+        .read_buffer_size(link::READ_BUFFER)
+        .on_upgrade(move |socket| async move {
+            link::run(socket, id, messages, front).await;
+            drop(alive);
+        }))
+}
+
+fn text(status: StatusCode, text: impl Into<String>) -> Response {
+    let mut response = Response::new(Body::from(text.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}

@@ -1,0 +1,275 @@
+//! One participant's peer connection and signal link, between its transport and its room.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lkstream_proto::packet::Channel;
+use lkstream_proto::signal::{Response, SessionDescription, SignalResponse};
+use lkstream_transport::{ChannelId, Event, Peer, SendError};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::{HallKey, LinkId};
+use crate::room::{Input, MemberId, Room};
+
+/// Messages read from one connection in one turn, so that none holds up the others.
+const READS_A_TURN: usize = 128;
+
+/// How long a leaver's last datagrams may still be on their way when its goodbye arrives.
+const IN_FLIGHT: Duration = Duration::from_millis(150);
+
+/// Names a connection of one worker; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key(pub(super) u64);
+
+/// The way to a WebSocket task.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pub(super) id: LinkId,
+    pub(super) sender: mpsc::Sender<Bytes>,
+}
+
+pub(super) struct Connection {
+    pub(super) hall: HallKey,
+    pub(super) member: MemberId,
+    pub(super) link: Option<Outlet>,
+    pub(super) peer: Option<Peer>,
+    /// Waits for its turn.
+    pub(super) dirty: bool,
+    /// When it is woken.
+    pub(super) timer: Option<Instant>,
+    reliable: Option<ChannelId>,
+    lossy: Option<ChannelId>,
+    others: Vec<ChannelId>,
+    /// A reliable packet that the transport had no room for.
+    stash: Option<Bytes>,
+    acknowledged: u64,
+    /// After a goodbye: what was received and not accepted yet, and until when more may come.
+    backlog: VecDeque<Bytes>,
+    finish_at: Option<Instant>,
+    closed: bool,
+}
+
+impl Connection {
+    pub(super) fn new(hall: HallKey, member: MemberId, link: Outlet) -> Connection {
+        Connection {
+            hall,
+            member,
+            link: Some(link),
+            peer: None,
+            dirty: false,
+            timer: None,
+            reliable: None,
+            lossy: None,
+            others: Vec::new(),
+            stash: None,
+            acknowledged: 0,
+            backlog: VecDeque::new(),
+            finish_at: None,
+            closed: false,
+        }
+    }
+
+    /// It said goodbye.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.finish_at = Some(now + IN_FLIGHT);
+        self.hoard();
+    }
+
+    /// When its transport, or the end of its goodbye, is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let transport = self.peer.as_ref().and_then(Peer::poll_timeout);
+        match (transport, self.finish_at) {
+            (Some(transport), Some(finish)) => Some(transport.min(finish)),
+            (transport, finish) => transport.or(finish),
+        }
+    }
+
+    /// Passes on what the transport says. True when there may be more.
+    pub(super) fn handle_events(&mut self, now: Instant, room: &mut Room) -> bool {
+        let member = self.member;
+        let mut tell = |input| {
+            // Only packets are refused.
+            let _ = room.handle_input(now, input);
+        };
+        while let Some(event) = self.peer.as_mut().and_then(Peer::poll_event) {
+            match event {
+                Event::Connected | Event::Reconnected => tell(Input::Connected(member)),
+                Event::ChannelOpen { id, label, .. } => match super::channel_of(&label) {
+                    Some(channel) => {
+                        match channel {
+                            Channel::Reliable => self.reliable = Some(id),
+                            Channel::Lossy => self.lossy = Some(id),
+                        }
+                        tell(Input::ChannelOpen { member, channel });
+                    }
+                    None => self.others.push(id),
+                },
+                Event::ChannelClosed(id) => {
+                    self.others.retain(|other| *other != id);
+                    if self.lossy == Some(id) {
+                        self.lossy = None;
+                    }
+                    if self.reliable == Some(id) {
+                        self.reliable = None;
+                        tell(Input::ConnectionClosed(member));
+                    }
+                }
+                Event::Failed => tell(Input::ConnectionLost(member)),
+                Event::Closed(_) => {
+                    self.closed = true;
+                    tell(Input::ConnectionClosed(member));
+                }
+                // Reading, writing and acknowledgements are looked at in every turn; short silences pass.
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Hands packets to the room while it accepts them. True when there may be more right now.
+    pub(super) fn read(&mut self, now: Instant, room: &mut Room) -> bool {
+        let from = self.member;
+        if self.finish_at.is_some() {
+            self.hoard();
+        }
+        let mut more = true;
+        for _ in 0..READS_A_TURN {
+            if !room.accepts(now, from) {
+                more = false;
+                break;
+            }
+            let received = self
+                .backlog
+                .pop_front()
+                .or_else(|| receive(&mut self.peer, self.reliable));
+            let Some(bytes) = received else {
+                more = false;
+                break;
+            };
+            let _ = room.handle_input(
+                now,
+                Input::Packet {
+                    from,
+                    channel: Channel::Reliable,
+                    bytes,
+                },
+            );
+        }
+        for _ in 0..READS_A_TURN {
+            let Some(bytes) = receive(&mut self.peer, self.lossy) else {
+                break;
+            };
+            let _ = room.handle_input(
+                now,
+                Input::Packet {
+                    from,
+                    channel: Channel::Lossy,
+                    bytes,
+                },
+            );
+        }
+        if let Some(finish_at) = self.finish_at
+            && self.backlog.is_empty()
+            && !more
+            && (self.closed || finish_at <= now)
+        {
+            self.finish_at = None;
+            let _ = room.handle_input(now, Input::Finished(from));
+        }
+        more
+    }
+
+    /// Takes what the transport has before it may go away; at most a receive window.
+    fn hoard(&mut self) {
+        while let Some(bytes) = receive(&mut self.peer, self.reliable) {
+            self.backlog.push_back(bytes);
+        }
+    }
+
+    /// Empties the other channels: what is unread there would take the window from the ones that count. Gives how many
+    /// messages were dropped.
+    pub(super) fn read_others(&mut self) -> u64 {
+        let mut dropped = 0;
+        for channel in &self.others {
+            while receive(&mut self.peer, Some(*channel)).is_some() {
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    /// Fills the transport from the room, and tells the room what arrived.
+    pub(super) fn fill(&mut self, now: Instant, room: &mut Room) {
+        let Some(peer) = &mut self.peer else {
+            return;
+        };
+        let member = self.member;
+        if let Some(channel) = self.reliable {
+            let total = peer.acknowledged(channel);
+            if total != self.acknowledged {
+                self.acknowledged = total;
+                let _ = room.handle_input(now, Input::Acknowledged { member, total });
+            }
+            while peer.room(channel) > 0 {
+                let packet = self.stash.take();
+                let Some(packet) =
+                    packet.or_else(|| room.next_packet(now, member, Channel::Reliable))
+                else {
+                    break;
+                };
+                let bytes = packet.len() as u64;
+                match peer.send(now, channel, packet.clone()) {
+                    Ok(()) => {}
+                    Err(SendError::Full) => {
+                        self.stash = Some(packet);
+                        break;
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "packet discarded");
+                        let _ = room.handle_input(now, Input::Discarded { member, bytes });
+                    }
+                }
+            }
+        }
+        if let Some(channel) = self.lossy {
+            while peer.room(channel) > 0 {
+                let Some(packet) = room.next_packet(now, member, Channel::Lossy) else {
+                    break;
+                };
+                // It may be lost here as well as on the way.
+                let _ = peer.send(now, channel, packet);
+            }
+        }
+    }
+}
+
+fn receive(peer: &mut Option<Peer>, channel: Option<ChannelId>) -> Option<Bytes> {
+    peer.as_mut()?.receive(channel?)
+}
+
+/// An answer with the number of its offer (protocol.md §3.4).
+pub(super) fn description(sdp: String, id: u32) -> SessionDescription {
+    SessionDescription {
+        r#type: "answer".to_owned(),
+        sdp,
+        id,
+        ..SessionDescription::default()
+    }
+}
+
+pub(super) fn answer(description: SessionDescription) -> Bytes {
+    SignalResponse::from(Response::Answer(description)).to_bytes()
+}
+
+/// The candidate in a trickle message; empty for the end of candidates.
+pub(super) fn candidate(init: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Init {
+        #[serde(default)]
+        candidate: Option<String>,
+    }
+    let init: Init = serde_json::from_str(init).ok()?;
+    Some(init.candidate.unwrap_or_default())
+}
