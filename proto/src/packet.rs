@@ -10,6 +10,8 @@ mod stream;
 mod user;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use bytes::Bytes;

@@ -3,6 +3,7 @@
 //! The subset that data needs. Requests about media are kept encoded where a refusal must echo them
 //! and are dropped by the decoder otherwise, as are messages newer than this list: `message` is `None`.
 
+mod candidate;
 mod messages;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod tests;
 use bytes::Bytes;
 use prost::Message as _;
 
+pub use candidate::{Candidate, CandidateError};
 pub use messages::{
     DataChannelInfo, DataChannelReceiveState, Echo, IceServer, JoinResponse, LeaveAction,
     LeaveRequest, MediaSectionsRequirement, ParticipantUpdate, Ping, Pong, ReconnectReason,
