@@ -1,12 +1,205 @@
 //! From a URL and a token to a running room.
 
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use lkstream_engine::Engine;
+use lkstream_proto::join::Join;
+use lkstream_proto::participant::{Capability, ClientInfo, Sdk};
+use lkstream_proto::signal::SessionDescription;
+use lkstream_transport::udp::Socket;
+use lkstream_transport::{Certificate, ChannelConfig, Credentials, Peer, PeerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
 use crate::builder::RoomBuilder;
-use crate::{ConnectError, Room};
+use crate::candidates::{self, Families};
+use crate::datagrams::Datagrams;
+use crate::driver::Driver;
+use crate::session::Session;
+use crate::shared::Shared;
+use crate::upgrade::{Io, WebSocket, upgrade};
+use crate::url::ServerUrl;
+use crate::{ConnectError, ConnectStep, Room};
+
+/// The signalling protocol we say we speak: 18 would mean negotiated channels (protocol.md §3.6, §10.2).
+const PROTOCOL: i32 = 17;
+
+/// Inline single-packet streams (protocol.md §5.3).
+const CLIENT_PROTOCOL: i32 = 2;
+
+/// Number of the offer in the join request; later ones count up (protocol.md §2.4).
+const FIRST_OFFER: u32 = 1;
 
 /// Joins as the builder says.
 pub(crate) async fn connect(builder: RoomBuilder) -> Result<Room, ConnectError> {
-    let _ = builder;
-    Err(ConnectError::Unreachable {
-        cause: "not there yet".into(),
+    let server =
+        ServerUrl::parse(&builder.url).map_err(|problem| ConnectError::InvalidUrl { problem })?;
+    let token = builder.token.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ConnectError::InvalidToken);
+    }
+
+    let limit = builder.signalling_timeout;
+    let (websocket, datagrams, peer) = match tokio::time::timeout(limit, open(&server, token)).await
+    {
+        Ok(opened) => opened?,
+        Err(_) => {
+            return Err(ConnectError::TimedOut {
+                step: ConnectStep::Signalling,
+                limit,
+            });
+        }
+    };
+
+    let engine = Engine::new(builder.engine, rand::random());
+    let session = Session::new(Instant::now(), builder.session);
+    let shared = Shared::new(engine, session);
+    shared.lock().prepare(builder.listeners);
+    let mut driver = Driver::new(shared.clone(), websocket, datagrams, peer);
+    std::future::poll_fn(|cx| driver.poll_started(cx)).await?;
+    tokio::spawn(driver);
+    Ok(Room::new(shared))
+}
+
+/// Opens the sockets, and the WebSocket with our offer in its query.
+async fn open(
+    server: &ServerUrl,
+    token: &str,
+) -> Result<(WebSocket, Datagrams, Peer), ConnectError> {
+    let stream = connect_tcp(server).await?;
+    let remote = stream.peer_addr().map_err(|error| unreachable(&error))?;
+    let (datagrams, families) = bind(remote).map_err(|error| local(&error))?;
+    let port = datagrams.local_port().map_err(|error| local(&error))?;
+
+    let mut random = [0; 48];
+    rand::fill(&mut random[..]);
+    let mut config = PeerConfig::new(certificate()?, Credentials::from_random(random));
+    config.candidates = candidates::local(port, families, remote.ip());
+    config.channels = vec![
+        ChannelConfig::reliable("_reliable"),
+        ChannelConfig::lossy("_lossy"),
+    ];
+    let (peer, offer) =
+        Peer::offer(Instant::now(), config).map_err(|error| ConnectError::DataConnection {
+            cause: error.to_string(),
+        })?;
+
+    let mut join = Join::new(client_info());
+    join.offer = Some(SessionDescription {
+        r#type: "offer".into(),
+        sdp: offer,
+        id: FIRST_OFFER,
+        ..Default::default()
+    });
+    let query = join.to_query();
+
+    let stream: Box<dyn Io> = if server.is_tls {
+        Box::new(connect_tls(server, stream).await?)
+    } else {
+        Box::new(stream)
+    };
+    let websocket = upgrade(stream, server, token, &query).await?;
+    Ok((websocket, datagrams, peer))
+}
+
+async fn connect_tcp(server: &ServerUrl) -> Result<TcpStream, ConnectError> {
+    let addresses = tokio::net::lookup_host((server.host.as_str(), server.port))
+        .await
+        .map_err(|error| ConnectError::NameResolution {
+            cause: error.to_string(),
+        })?;
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // Small messages that somebody waits for.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(match last {
+        Some(error) => unreachable(&error),
+        None => ConnectError::NameResolution {
+            cause: "the name has no address".into(),
+        },
     })
+}
+
+async fn connect_tls(
+    server: &ServerUrl,
+    stream: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
+    let failed = |cause: String| ConnectError::Tls { cause };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.to_string()))?;
+    let verifier = rustls_platform_verifier::Verifier::new(provider)
+        .map_err(|error| failed(error.to_string()))?;
+    let config = config
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from(server.host.clone()).map_err(|_| {
+        ConnectError::InvalidUrl {
+            problem: "its host is no name a certificate could have",
+        }
+    })?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// An IPv4 socket, unless the server was reached over IPv6: then one for both, if the system has such.
+fn bind(remote: SocketAddr) -> io::Result<(Datagrams, Families)> {
+    if remote.ip().to_canonical().is_ipv6() {
+        match Socket::bind((Ipv6Addr::UNSPECIFIED, 0).into()).and_then(Datagrams::new) {
+            Ok(datagrams) => return Ok((datagrams, Families::Both)),
+            Err(error) => tracing::debug!(%error, "no ipv6 socket"),
+        }
+    }
+    let socket = Socket::bind((Ipv4Addr::UNSPECIFIED, 0).into())?;
+    Ok((Datagrams::new(socket)?, Families::V4))
+}
+
+/// The certificate that all rooms of this process share: making one costs more than using it.
+fn certificate() -> Result<Arc<Certificate>, ConnectError> {
+    static CERTIFICATE: OnceLock<Arc<Certificate>> = OnceLock::new();
+    if let Some(certificate) = CERTIFICATE.get() {
+        return Ok(certificate.clone());
+    }
+    let certificate = Certificate::generate().map_err(|error| ConnectError::Local {
+        cause: error.to_string(),
+    })?;
+    Ok(CERTIFICATE.get_or_init(|| Arc::new(certificate)).clone())
+}
+
+fn client_info() -> ClientInfo {
+    ClientInfo {
+        sdk: Sdk::Rust.into(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL,
+        os: std::env::consts::OS.to_owned(),
+        client_protocol: CLIENT_PROTOCOL,
+        capabilities: vec![Capability::CompressionDeflateRaw.into()],
+        ..ClientInfo::default()
+    }
+}
+
+fn unreachable(error: &io::Error) -> ConnectError {
+    ConnectError::Unreachable {
+        cause: error.to_string(),
+    }
+}
+
+fn local(error: &io::Error) -> ConnectError {
+    ConnectError::Local {
+        cause: error.to_string(),
+    }
 }

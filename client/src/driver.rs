@@ -1,1 +1,657 @@
-//! Why.
+//! The one task that owns a room's connection: WebSocket, UDP socket and peer connection, and that moves packets
+//! between them and the engine and session behind the [`Shared`] mutex.
+//!
+//! ```text
+//!   Starting ----> Running ----> Draining ----> Closing ----> Gone
+//!                     |   close     what is queued  ^  goodbye on both
+//!                     +-----------------------------+  connections
+//!                            lost, sent away
+//! ```
+//! Each poll does rounds of a bounded amount of work until nothing moves. The mutex is held once a round, for the
+//! exchange of packets; sockets and encryption run outside of it.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
+use lkstream_proto::packet::{Channel, Packet};
+use lkstream_transport::{Cause, ChannelId, Event as PeerEvent, Peer, SendError, Transmit};
+use tokio::time::Sleep;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+use crate::datagrams::Datagrams;
+use crate::events::Event;
+use crate::session::{End, Event as SessionEvent, Input, Output};
+use crate::shared::{Shared, State};
+use crate::upgrade::WebSocket;
+use crate::{ConnectError, ConnectStep, Disconnected};
+
+/// How long a room that closes sends what is queued (architecture.md §4, "leaving").
+const LINGER: Duration = Duration::from_secs(3);
+
+/// How long the goodbyes may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Rounds per poll, after which other tasks get their turn.
+const ROUNDS: usize = 16;
+
+/// Work of one kind per round.
+const SIGNALLING_FRAMES: usize = 32;
+const RECEIVE_BATCHES: usize = 4;
+const SEND_BATCHES: usize = 32;
+const PACKETS: usize = 256;
+
+/// Candidates kept until the answer is there.
+const EARLY_CANDIDATES: usize = 64;
+
+#[derive(Debug, Clone, PartialEq)]
+enum Stage {
+    Starting,
+    Running,
+    Draining { until: Instant },
+    Closing { until: Instant, end: End },
+    Gone,
+}
+
+/// The driver of one room; see the module.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    websocket: WebSocket,
+    datagrams: Datagrams,
+    peer: Peer,
+    stage: Stage,
+    reliable: Option<ChannelId>,
+    lossy: Option<ChannelId>,
+    is_up: bool,
+    /// Candidates that came before the answer; `None` afterwards.
+    early: Option<Vec<String>>,
+    /// Signalling that waits for the WebSocket. Short: the session writes one request per timer or input.
+    requests: VecDeque<Bytes>,
+    is_flushed: bool,
+    is_goodbye_sent: bool,
+    /// A packet the engine has counted as sent and the peer connection did not take yet.
+    unsent: Option<Packet>,
+    /// Bytes of packets given to the reliable channel, and how many of them were acknowledged.
+    handed: u64,
+    acknowledged: u64,
+    /// The engine had nothing to send although there was room.
+    is_idle: bool,
+    transmit: Option<Transmit>,
+    buffer: Vec<u8>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    session_deadline: Option<Instant>,
+    engine_deadline: Option<Instant>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        websocket: WebSocket,
+        datagrams: Datagrams,
+        peer: Peer,
+    ) -> Self {
+        Driver {
+            shared,
+            websocket,
+            datagrams,
+            peer,
+            stage: Stage::Starting,
+            reliable: None,
+            lossy: None,
+            is_up: false,
+            early: Some(Vec::new()),
+            requests: VecDeque::new(),
+            is_flushed: true,
+            is_goodbye_sent: false,
+            unsent: None,
+            handed: 0,
+            acknowledged: 0,
+            is_idle: true,
+            transmit: None,
+            buffer: Vec::new(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            session_deadline: None,
+            engine_deadline: None,
+        }
+    }
+
+    /// Drives until data can flow or the join has failed.
+    pub(crate) fn poll_started(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        let gone = self.poll_work(cx).is_ready();
+        match &self.stage {
+            Stage::Starting if !gone => Poll::Pending,
+            Stage::Closing { end, .. } => Poll::Ready(Err(connect_error(end))),
+            Stage::Starting | Stage::Gone => Poll::Ready(Err(ConnectError::Signalling {
+                cause: "the connection ended".into(),
+            })),
+            Stage::Running | Stage::Draining { .. } => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..ROUNDS {
+            let now = Instant::now();
+            let mut moved = self.read_signalling(cx, now);
+            moved |= self.read_datagrams(cx, now);
+            if is_due(self.peer.poll_timeout(), now) {
+                self.peer.handle_timeout(now);
+            }
+            moved |= self.exchange(cx, now);
+            moved |= self.send_datagrams(cx, now);
+            self.write_signalling(cx, now);
+            self.advance(now);
+            if self.stage == Stage::Gone {
+                return Poll::Ready(());
+            }
+            if !moved && self.poll_timer(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes frames from the WebSocket into the session.
+    fn read_signalling(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if matches!(self.stage, Stage::Closing { .. } | Stage::Gone) {
+            return false;
+        }
+        for _ in 0..SIGNALLING_FRAMES {
+            let Poll::Ready(message) = Pin::new(&mut self.websocket).poll_next(cx) else {
+                return false;
+            };
+            let input = match message {
+                Some(Ok(Message::Binary(frame))) => Input::Frame(frame),
+                Some(Ok(Message::Close(frame))) => {
+                    let code = frame.map_or(1005, |frame| u16::from(frame.code));
+                    Input::SignallingLost {
+                        cause: format!("the server closed it with code {code}"),
+                    }
+                }
+                // Pings are answered by tungstenite. Text would be the JSON form, which nobody asked for.
+                Some(Ok(_)) => Input::Alive,
+                Some(Err(error)) => Input::SignallingLost {
+                    cause: cause_of(&error),
+                },
+                None => Input::SignallingLost {
+                    cause: "the server closed it".into(),
+                },
+            };
+            let is_lost = matches!(input, Input::SignallingLost { .. });
+            if let Err(fault) = self.shared.lock().session.handle_input(now, input) {
+                tracing::debug!(%fault, "signalling frame dropped");
+            }
+            if is_lost {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Takes datagrams from the socket into the peer connection.
+    fn read_datagrams(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut moved = false;
+        for _ in 0..RECEIVE_BATCHES {
+            let peer = &mut self.peer;
+            match self
+                .datagrams
+                .poll_receive(cx, |received| peer.handle_received(now, received))
+            {
+                Poll::Ready(Ok(())) => moved = true,
+                // What the network reports about an earlier datagram; ICE finds out on its own.
+                Poll::Ready(Err(error)) => tracing::trace!(%error, "udp receive"),
+                Poll::Pending => break,
+            }
+        }
+        moved
+    }
+
+    /// Everything that needs the mutex: session, engine, and packets between engine and peer connection.
+    fn exchange(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        state.set_driver(cx.waker());
+        let mut moved = self.take_peer_events(&mut state, now);
+        if is_due(self.session_deadline, now) {
+            state.session.handle_timeout(now);
+        }
+        if is_due(self.engine_deadline, now) {
+            state.engine.handle_timeout(now);
+        }
+        let mut changed = self.take_session_outputs(&mut state, now);
+        if matches!(self.stage, Stage::Running | Stage::Draining { .. }) {
+            moved |= self.take_packets(&mut state, now);
+            moved |= self.hand_packets(&mut state, now);
+            if state.is_closing {
+                moved |= self.drain(&mut state, now);
+                changed |= self.take_session_outputs(&mut state, now);
+            }
+        }
+        state.dispatch();
+        self.engine_deadline = state.engine.poll_timeout();
+        drop(state);
+        if changed {
+            shared.changed.notify_waiters();
+        }
+        moved || changed
+    }
+
+    fn take_peer_events(&mut self, state: &mut State, now: Instant) -> bool {
+        let mut moved = false;
+        while let Some(event) = self.peer.poll_event() {
+            moved = true;
+            tracing::trace!(?event, "peer connection");
+            let lost = match event {
+                PeerEvent::ChannelOpen { id, label, .. } => {
+                    match &*label {
+                        "_reliable" => self.reliable = self.reliable.or(Some(id)),
+                        "_lossy" => self.lossy = self.lossy.or(Some(id)),
+                        _ => {}
+                    }
+                    None
+                }
+                PeerEvent::ChannelClosed(id) if Some(id) == self.reliable => {
+                    Some("the server closed the reliable channel")
+                }
+                PeerEvent::Failed => Some("nothing was heard from the server"),
+                PeerEvent::Closed(Cause::Dtls) => Some("the dtls handshake failed"),
+                PeerEvent::Closed(Cause::Sctp) => Some("sctp was not set up or was aborted"),
+                PeerEvent::Closed(_) => Some("the server closed it"),
+                _ => None,
+            };
+            if let Some(cause) = lost {
+                let _ = state.session.handle_input(
+                    now,
+                    Input::TransportLost {
+                        cause: cause.to_owned(),
+                    },
+                );
+            }
+        }
+        if !self.is_up && self.reliable.is_some() && self.lossy.is_some() {
+            self.is_up = true;
+            let _ = state.session.handle_input(now, Input::TransportUp);
+            if self.stage == Stage::Starting {
+                self.stage = Stage::Running;
+            }
+        }
+        moved
+    }
+
+    /// Does what the session wants; true when handles have to look at the participants or the end.
+    fn take_session_outputs(&mut self, state: &mut State, now: Instant) -> bool {
+        let mut changed = false;
+        loop {
+            match state.session.poll_output() {
+                Output::Send(request) => self.requests.push_back(request.to_bytes()),
+                Output::Timeout { at, .. } => {
+                    self.session_deadline = at;
+                    return changed;
+                }
+                Output::Event(event) => changed |= self.handle_session_event(state, now, event),
+            }
+        }
+    }
+
+    fn handle_session_event(
+        &mut self,
+        state: &mut State,
+        now: Instant,
+        event: SessionEvent,
+    ) -> bool {
+        match event {
+            SessionEvent::Joined(local) => {
+                state
+                    .engine
+                    .set_local(now, local.identity().clone(), local.sid().clone());
+            }
+            SessionEvent::Answer { sdp } => {
+                if let Some(early) = self.early.take() {
+                    if let Err(error) = self.peer.handle_answer(now, &sdp) {
+                        let cause = format!("the server's answer is not usable: {error}");
+                        let _ = state
+                            .session
+                            .handle_input(now, Input::TransportLost { cause });
+                        return true;
+                    }
+                    for candidate in early {
+                        self.add_candidate(now, &candidate);
+                    }
+                }
+            }
+            SessionEvent::Candidate(candidate) => match &mut self.early {
+                Some(early) if early.len() < EARLY_CANDIDATES => early.push(candidate),
+                Some(_) => {}
+                None => self.add_candidate(now, &candidate),
+            },
+            SessionEvent::ParticipantJoined(other) => state.events.push(Event::Joined(other)),
+            SessionEvent::ParticipantActive(other) => state.events.push(Event::Active(other)),
+            SessionEvent::ParticipantUpdated(other) => state.events.push(Event::Updated(other)),
+            SessionEvent::ParticipantLeft(other) => {
+                state
+                    .engine
+                    .participant_left(now, other.sid(), other.identity());
+                state.events.push(Event::Left(other));
+            }
+            SessionEvent::Ended(end) => {
+                tracing::debug!(?end, "session ended");
+                state.end(disconnected(&end));
+                self.peer.close(now);
+                self.stage = Stage::Closing {
+                    until: now + FAREWELL,
+                    end,
+                };
+            }
+        }
+        true
+    }
+
+    fn add_candidate(&mut self, now: Instant, candidate: &str) {
+        if let Err(error) = self.peer.add_remote_candidate(now, candidate) {
+            tracing::debug!(%error, "candidate ignored");
+        }
+    }
+
+    /// From the peer connection into the engine, unless its readers are too far behind: then SCTP pushes back.
+    fn take_packets(&mut self, state: &mut State, now: Instant) -> bool {
+        let mut moved = false;
+        for (id, channel) in [
+            (self.reliable, Channel::Reliable),
+            (self.lossy, Channel::Lossy),
+        ] {
+            let Some(id) = id else {
+                continue;
+            };
+            for _ in 0..PACKETS {
+                if channel == Channel::Reliable && state.engine.is_over_budget() {
+                    break;
+                }
+                let Some(packet) = self.peer.receive(id) else {
+                    break;
+                };
+                moved = true;
+                if let Err(fault) = state.engine.handle_packet(now, channel, packet) {
+                    tracing::debug!(%fault, "packet dropped");
+                }
+            }
+        }
+        moved
+    }
+
+    /// From the engine into the peer connection, as long as that has room.
+    fn hand_packets(&mut self, state: &mut State, now: Instant) -> bool {
+        let Some(reliable) = self.reliable else {
+            return false;
+        };
+        let acknowledged = self.peer.acknowledged(reliable);
+        if acknowledged != self.acknowledged {
+            self.acknowledged = acknowledged;
+            state.engine.acknowledged(acknowledged);
+            state.wake_flushers();
+        }
+        let mut moved = false;
+        self.is_idle = false;
+        for _ in 0..PACKETS {
+            if self.unsent.is_none() {
+                if self.peer.room(reliable) == 0 {
+                    break;
+                }
+                self.unsent = state.engine.poll_packet();
+            }
+            let Some(packet) = self.unsent.take() else {
+                self.is_idle = true;
+                break;
+            };
+            let size = packet.bytes.len() as u64;
+            let channel = match packet.channel {
+                Channel::Reliable => Some(reliable),
+                Channel::Lossy => self.lossy,
+            };
+            let Some(channel) = channel else {
+                continue;
+            };
+            match self.peer.send(now, channel, packet.bytes.clone()) {
+                Ok(()) => {
+                    moved = true;
+                    if packet.channel == Channel::Reliable {
+                        self.handed += size;
+                    }
+                }
+                Err(SendError::Full) => {
+                    self.unsent = Some(packet);
+                    break;
+                }
+                // The engine keeps below what every server takes; one that takes less can't be served.
+                Err(error @ SendError::TooLarge { .. }) => {
+                    let cause = error.to_string();
+                    let _ = state
+                        .session
+                        .handle_input(now, Input::TransportLost { cause });
+                    break;
+                }
+                // The event about it is on its way.
+                Err(_) => break,
+            }
+        }
+        moved
+    }
+
+    /// The user wants to leave: abort what is open, send what is queued, then say goodbye.
+    fn drain(&mut self, state: &mut State, now: Instant) -> bool {
+        let Stage::Draining { until } = self.stage else {
+            state.abort_writers("the sender left the room");
+            self.stage = Stage::Draining {
+                until: now + LINGER,
+            };
+            return true;
+        };
+        let is_drained = self.is_idle && self.unsent.is_none() && self.acknowledged >= self.handed;
+        if is_drained || now >= until {
+            let _ = state.session.handle_input(now, Input::Leave);
+        }
+        false
+    }
+
+    /// From the peer connection into the socket.
+    fn send_datagrams(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut moved = false;
+        for _ in 0..SEND_BATCHES {
+            if self.transmit.is_none() {
+                self.transmit =
+                    self.peer
+                        .poll_transmit(now, self.datagrams.max_segments(), &mut self.buffer);
+            }
+            let Some(transmit) = &self.transmit else {
+                break;
+            };
+            match self.datagrams.poll_send(cx, transmit, &self.buffer) {
+                Poll::Ready(result) => {
+                    if let Err(error) = result {
+                        tracing::trace!(%error, "udp send");
+                    }
+                    self.transmit = None;
+                    moved = true;
+                }
+                Poll::Pending => break,
+            }
+        }
+        moved
+    }
+
+    /// From the session into the WebSocket.
+    fn write_signalling(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let result = self.poll_write_signalling(cx);
+        if let Poll::Ready(Err(error)) = result {
+            self.requests.clear();
+            self.is_flushed = true;
+            self.is_goodbye_sent = true;
+            let input = Input::SignallingLost {
+                cause: cause_of(&error),
+            };
+            let mut state = self.shared.lock();
+            let _ = state.session.handle_input(now, input);
+            // Its outputs are taken in the next round.
+            self.session_deadline = Some(now);
+        }
+    }
+
+    fn poll_write_signalling(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WsError>> {
+        let mut websocket = Pin::new(&mut self.websocket);
+        loop {
+            let is_closing = matches!(self.stage, Stage::Closing { .. });
+            let message = match self.requests.front() {
+                Some(request) => Message::Binary(request.clone()),
+                None if is_closing && !self.is_goodbye_sent => Message::Close(None),
+                None => break,
+            };
+            std::task::ready!(websocket.as_mut().poll_ready(cx))?;
+            self.is_goodbye_sent |= self.requests.pop_front().is_none();
+            self.is_flushed = false;
+            websocket.as_mut().start_send(message)?;
+        }
+        if !self.is_flushed {
+            std::task::ready!(websocket.poll_flush(cx))?;
+            self.is_flushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// From closing to gone.
+    fn advance(&mut self, now: Instant) {
+        let Stage::Closing { until, end } = &self.stage else {
+            return;
+        };
+        let is_said = self.is_goodbye_sent
+            && self.is_flushed
+            && self.requests.is_empty()
+            && self.transmit.is_none();
+        if is_said || now >= *until {
+            let reason = disconnected(end);
+            self.stage = Stage::Gone;
+            self.shared.lock().gone = Some(reason);
+            self.shared.changed.notify_waiters();
+        }
+    }
+
+    /// Arms the timer for what is due next; ready when that is now.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let stage = match self.stage {
+            Stage::Draining { until } | Stage::Closing { until, .. } => Some(until),
+            _ => None,
+        };
+        let deadlines = [
+            self.peer.poll_timeout(),
+            self.session_deadline,
+            self.engine_deadline,
+            stage,
+        ];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else {
+            return Poll::Pending;
+        };
+        // A timer that fires too early does no harm, and moving it for every datagram costs.
+        if self.armed.is_none_or(|armed| deadline < armed) {
+            self.timer.as_mut().reset(deadline.into());
+            self.armed = Some(deadline);
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            self.armed = None;
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_work(cx)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.stage != Stage::Gone {
+            let mut state = self.shared.lock();
+            state.end(Disconnected::DriverGone);
+            state.gone = state.ended.clone();
+            drop(state);
+            self.shared.changed.notify_waiters();
+        }
+    }
+}
+
+fn is_due(deadline: Option<Instant>, now: Instant) -> bool {
+    deadline.is_some_and(|deadline| deadline <= now)
+}
+
+/// Why the WebSocket broke, without what it carried.
+fn cause_of(error: &WsError) -> String {
+    match error {
+        WsError::Io(error) => error.to_string(),
+        WsError::ConnectionClosed | WsError::AlreadyClosed => "the server closed it".into(),
+        WsError::Capacity(_) => "the server sent a message over the limit of 2 MiB".into(),
+        _ => "the server broke the websocket protocol".into(),
+    }
+}
+
+fn disconnected(end: &End) -> Disconnected {
+    match end {
+        End::Left => Disconnected::Closed,
+        End::ByServer { reason, advice } => Disconnected::ByServer {
+            reason: *reason,
+            advice: *advice,
+        },
+        End::Silent { limit } => Disconnected::SignallingLost {
+            cause: format!("the server said nothing for {} s", limit.as_secs()),
+        },
+        End::SignallingLost { cause } => Disconnected::SignallingLost {
+            cause: cause.clone(),
+        },
+        End::TransportLost { cause } => Disconnected::TransportLost {
+            cause: cause.clone(),
+        },
+        End::JoinTimedOut { limit } => Disconnected::SignallingLost {
+            cause: format!("no join response within {limit:?}"),
+        },
+        End::TransportTimedOut { limit } => Disconnected::TransportLost {
+            cause: format!("not connected within {limit:?}"),
+        },
+        End::BadJoin { problem } => Disconnected::SignallingLost {
+            cause: (*problem).to_owned(),
+        },
+    }
+}
+
+/// The same end, when it comes before the room was ready.
+fn connect_error(end: &End) -> ConnectError {
+    match end {
+        End::JoinTimedOut { limit } => ConnectError::TimedOut {
+            step: ConnectStep::Join,
+            limit: *limit,
+        },
+        End::TransportTimedOut { limit } => ConnectError::TimedOut {
+            step: ConnectStep::DataConnection,
+            limit: *limit,
+        },
+        End::TransportLost { cause } => ConnectError::DataConnection {
+            cause: cause.clone(),
+        },
+        End::SignallingLost { cause } => ConnectError::Signalling {
+            cause: cause.clone(),
+        },
+        End::BadJoin { problem } => ConnectError::Signalling {
+            cause: (*problem).to_owned(),
+        },
+        End::Left | End::ByServer { .. } | End::Silent { .. } => ConnectError::Ended {
+            reason: disconnected(end),
+        },
+    }
+}

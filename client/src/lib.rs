@@ -22,6 +22,7 @@
 mod builder;
 mod candidates;
 mod connect;
+mod datagrams;
 mod disconnected;
 mod driver;
 mod error;
@@ -37,6 +38,7 @@ mod sent;
 pub mod session;
 mod shared;
 mod streams;
+mod upgrade;
 mod url;
 mod writer;
 

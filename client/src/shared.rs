@@ -3,12 +3,14 @@
 //! A handle locks, changes the engine and wakes the driver; the driver locks, moves packets and wakes the handles
 //! that an event names. Sockets and the peer connection are not in here: encryption does not hold the lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use lkstream_engine::{Engine, IncomingId, ListenerId, OutgoingId, UserMessage};
+use lkstream_engine::{
+    Engine, IncomingId, ListenerId, OutgoingId, StreamKind, TopicFilter, UserMessage,
+};
 use lkstream_proto::id::StreamId;
 use lkstream_proto::receipt::Status;
 use tokio::sync::Notify;
@@ -46,6 +48,8 @@ pub(crate) struct State {
     /// Writers that wait for acknowledgements, not for room.
     pub(crate) flushers: HashMap<OutgoingId, Waker>,
     pub(crate) receipts: HashMap<StreamId, Waiting>,
+    /// Writers that were neither closed nor aborted.
+    pub(crate) open: HashSet<OutgoingId>,
     driver: Option<Waker>,
 }
 
@@ -65,6 +69,7 @@ impl Shared {
                 writers: HashMap::new(),
                 flushers: HashMap::new(),
                 receipts: HashMap::new(),
+                open: HashSet::new(),
                 driver: None,
             }),
             changed: Notify::new(),
@@ -147,6 +152,29 @@ impl State {
     pub(crate) fn release_incoming(&mut self, id: IncomingId) {
         if let Some(incoming) = self.engine.incoming(id) {
             incoming.release(Instant::now());
+        }
+    }
+
+    /// Registers listeners that the user takes over later.
+    pub(crate) fn prepare(&mut self, listeners: Vec<(StreamKind, TopicFilter)>) {
+        for (kind, filter) in listeners {
+            let listener = self.listen(kind, filter.clone());
+            self.prepared.push(Prepared {
+                kind,
+                filter,
+                listener,
+            });
+        }
+    }
+
+    /// Ends all open outgoing streams with a reason.
+    pub(crate) fn abort_writers(&mut self, reason: &str) {
+        for id in std::mem::take(&mut self.open) {
+            if let Some(mut outgoing) = self.engine.outgoing(id) {
+                outgoing.abort(reason);
+            }
+            wake(self.writers.remove(&id));
+            wake(self.flushers.remove(&id));
         }
     }
 

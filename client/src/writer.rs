@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
 use lkstream_engine::{
@@ -76,7 +76,7 @@ impl Outgoing {
         if state.ended.is_none() && !state.session.can_publish_data() {
             return Err(OpenError::NotPermitted);
         }
-        let id = state.engine.open(Instant::now(), options)?;
+        let id = state.engine.open(options)?;
         let Some(info) = state
             .engine
             .outgoing(id)
@@ -96,6 +96,7 @@ impl Outgoing {
                 stream: info.id.clone(),
             }
         });
+        state.open.insert(id);
         state.wake_driver();
         drop(state);
         Ok(Outgoing {
@@ -200,6 +201,7 @@ impl Outgoing {
             return Err(CloseError::Closed);
         };
         outgoing.close(attributes)?;
+        state.open.remove(&self.id);
         state.wake_driver();
         drop(state);
         self.is_ended = true;
@@ -228,6 +230,7 @@ impl Outgoing {
         if let Some(mut outgoing) = state.engine.outgoing(self.id) {
             outgoing.abort(reason);
         }
+        state.open.remove(&self.id);
         state.wake_driver();
     }
 }
