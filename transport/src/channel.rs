@@ -37,6 +37,17 @@ pub enum Reliability {
     },
 }
 
+impl Reliability {
+    /// Order and limit, whichever way it is written.
+    pub(crate) fn parts(self) -> (Order, RetransmitLimit) {
+        match self {
+            Self::Reliable => (Order::Ordered, RetransmitLimit::None),
+            Self::Lossy => (Order::Unordered, RetransmitLimit::Count(0)),
+            Self::Partial { order, limit } => (order, limit),
+        }
+    }
+}
+
 /// Order of delivery in a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {

@@ -74,8 +74,8 @@ pub struct PeerConfig {
     pub max_message_size: usize,
     /// SCTP receive window in bytes: what may wait unread. Default [`limits::RECEIVE_WINDOW`].
     pub receive_window: usize,
-    /// Bytes that may wait in the send buffer of all channels before [`SendError::Full`](crate::SendError::Full).
-    /// Default [`limits::SEND_BUFFER`].
+    /// Bytes of a channel that may wait unacknowledged before [`SendError::Full`](crate::SendError::Full); the message that
+    /// reaches the limit is still taken. Default [`limits::SEND_BUFFER`].
     pub send_buffer: usize,
     /// Largest SCTP packet in bytes; DTLS, UDP and IP headers come on top. Default [`limits::SCTP_PACKET`].
     pub sctp_packet: usize,

@@ -11,10 +11,16 @@
 mod certificate;
 mod channel;
 mod config;
+mod dcep;
+mod dtls;
 mod error;
 mod event;
+mod ice;
 pub mod limits;
 mod peer;
+mod record;
+mod sctp;
+mod sdp;
 mod stats;
 mod stun;
 pub mod udp;

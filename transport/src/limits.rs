@@ -29,3 +29,6 @@ pub const MAX_SEGMENTS: usize = 64;
 
 /// What `SO_RCVBUF` and `SO_SNDBUF` are asked to be, in bytes (architecture.md §8).
 pub const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Bytes of one batch of datagrams: what fits in one UDP send of the kernel, 65 507 with IPv4, some less with IPv6.
+pub const BATCH_BYTES: usize = 65_000;

@@ -1,14 +1,24 @@
 //! The peer connection.
 
+mod channels;
+mod negotiation;
+
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
+use self::channels::Channels;
+use self::negotiation::Negotiation;
 use crate::channel::ChannelId;
-use crate::config::{Credentials, PeerConfig, Role};
-use crate::error::{CandidateError, PeerError, SdpError, SendError};
-use crate::event::Event;
+use crate::config::{PeerConfig, Role};
+use crate::dtls::{Dtls, Outcome};
+use crate::error::SendError;
+use crate::event::{Cause, Event};
+use crate::ice::{self, Ice, Path};
+use crate::limits;
+use crate::sctp::{self, Loss, Sctp};
 use crate::stats::Stats;
 
 /// Received bytes, one datagram or a GRO batch of them.
@@ -43,92 +53,27 @@ pub struct Transmit {
 /// other side.
 pub struct Peer {
     role: Role,
+    config: PeerConfig,
+    negotiation: Negotiation,
+    ice: Ice,
+    dtls: Option<Dtls>,
+    sctp: Option<Sctp>,
+    channels: Channels,
+    path: Option<Path>,
+    /// Waits for a path after a restart or an outage.
+    is_seeking: bool,
+    events: VecDeque<Event>,
+    /// Encrypted datagrams of the goodbye.
+    farewell: VecDeque<Vec<u8>>,
+    /// Spare capacity for decrypted packets.
+    arena: BytesMut,
+    closed: Option<Cause>,
+    /// The latest time that the caller told.
+    clock: Instant,
+    stats: Stats,
 }
 
 impl Peer {
-    /// Starts a connection and gives the offer: one section for data channels, `setup:actpass`, all candidates
-    /// of the configuration in it.
-    ///
-    /// # Errors
-    /// When the configuration cannot work.
-    pub fn offer(now: Instant, config: PeerConfig) -> Result<(Self, String), PeerError> {
-        let _ = (now, config);
-        Ok((
-            Self {
-                role: Role::Offerer,
-            },
-            String::new(),
-        ))
-    }
-
-    /// Starts a connection from an offer and gives the answer, with `setup:active`. Media sections are answered as
-    /// `inactive` (protocol.md §3.4 variant I), candidates stand in the first bundled section.
-    ///
-    /// # Errors
-    /// When the offer is bad or has no data section.
-    pub fn answer(
-        now: Instant,
-        config: PeerConfig,
-        offer: &str,
-    ) -> Result<(Self, String), SdpError> {
-        let _ = (now, config, offer);
-        Ok((
-            Self {
-                role: Role::Answerer,
-            },
-            String::new(),
-        ))
-    }
-
-    /// Takes the answer to the last offer.
-    ///
-    /// # Errors
-    /// When it is bad or no offer is open.
-    pub fn handle_answer(&mut self, now: Instant, answer: &str) -> Result<(), SdpError> {
-        let _ = (now, answer);
-        Ok(())
-    }
-
-    /// Takes a further offer and gives the answer in the shape of the first, with the same credentials. When the remote
-    /// user name fragment changed this is an ICE restart: the path is looked for anew, DTLS and SCTP go on.
-    /// The old path is used until the new one works.
-    ///
-    /// # Errors
-    /// When the offer is bad or would need another DTLS association.
-    pub fn handle_reoffer(&mut self, now: Instant, offer: &str) -> Result<String, SdpError> {
-        let _ = (now, offer);
-        Ok(String::new())
-    }
-
-    /// Starts an ICE restart with new credentials and gives the offer for it. DTLS and SCTP go on.
-    ///
-    /// # Errors
-    /// When an offer is open already or this side is not able to offer.
-    pub fn restart(&mut self, now: Instant, credentials: Credentials) -> Result<String, SdpError> {
-        let _ = (now, credentials);
-        Ok(String::new())
-    }
-
-    /// Adds a candidate of the other side, as SDP writes it, with or without `a=` or `candidate:` in front.
-    /// `.local` names, TCP and the empty end-of-candidates mark are ignored and counted.
-    ///
-    /// # Errors
-    /// When it does not parse or there are too many.
-    pub fn add_remote_candidate(
-        &mut self,
-        now: Instant,
-        candidate: &str,
-    ) -> Result<(), CandidateError> {
-        let _ = (now, candidate);
-        Ok(())
-    }
-
-    /// The local ICE user name fragment, by which [`stun_username_local`](crate::stun_username_local) finds this peer.
-    #[must_use]
-    pub fn local_ufrag(&self) -> &str {
-        ""
-    }
-
     /// Which side of the first exchange this is.
     #[must_use]
     pub fn role(&self) -> Role {
@@ -138,29 +83,197 @@ impl Peer {
     /// The address of the other side on the path in use.
     #[must_use]
     pub fn remote_address(&self) -> Option<SocketAddr> {
-        None
-    }
-
-    /// The largest message that the other side accepts, in bytes.
-    #[must_use]
-    pub fn remote_max_message_size(&self) -> usize {
-        0
+        self.path.map(|path| path.remote)
     }
 
     /// Takes received datagrams. Bad ones are counted in [`Stats`] and dropped.
     pub fn handle_received(&mut self, now: Instant, received: Received<'_>) {
-        let _ = (now, received);
+        self.clock = now;
+        if received.data.is_empty() {
+            return;
+        }
+        let mut is_known = None;
+        self.arena.reserve(received.data.len());
+        for datagram in received.data.chunks(received.segment_size.max(1)) {
+            self.stats.datagrams_received += 1;
+            self.stats.bytes_received += datagram.len() as u64;
+            if self.closed.is_some() {
+                self.stats.datagrams_dropped += 1;
+                continue;
+            }
+            // RFC 7983 §7: the first byte tells STUN, DTLS and the rest apart.
+            match datagram.first() {
+                Some(0..=3) => {
+                    if self
+                        .ice
+                        .handle_stun(now, received.remote, received.local, datagram)
+                    {
+                        self.follow_ice(now);
+                    } else {
+                        self.stats.stun_refused += 1;
+                    }
+                }
+                Some(20..=63) => {
+                    let known = *is_known.get_or_insert_with(|| {
+                        self.ice.is_known(now, received.remote, received.local)
+                            || self.path.is_some_and(|path| path.remote == received.remote)
+                    });
+                    if known {
+                        self.handle_dtls(now, datagram)
+                    } else {
+                        self.stats.datagrams_dropped += 1
+                    }
+                }
+                _ => self.stats.datagrams_dropped += 1,
+            }
+        }
+        self.follow_sctp(now);
+    }
+
+    fn handle_dtls(&mut self, now: Instant, datagram: &[u8]) {
+        let Self {
+            dtls,
+            sctp,
+            stats,
+            arena,
+            ..
+        } = self;
+        let Some(dtls) = dtls else {
+            stats.datagrams_dropped += 1;
+            return;
+        };
+        let outcome = dtls.handle_datagram(now, datagram, arena, |packet| {
+            let taken = sctp
+                .as_mut()
+                .is_some_and(|sctp| sctp.handle_packet(now, packet).is_ok());
+            stats.sctp_refused += u64::from(!taken);
+        });
+        self.follow_dtls(now, outcome);
+    }
+
+    fn follow_dtls(&mut self, now: Instant, outcome: Outcome) {
+        match outcome {
+            Outcome::Taken => {}
+            Outcome::Refused => self.stats.dtls_refused += 1,
+            Outcome::Failed => self.end(Cause::Dtls),
+            Outcome::Closed => self.end(Cause::Remote),
+            Outcome::Connected => {
+                let Some(dtls) = &self.dtls else { return };
+                let settings = sctp::Settings {
+                    receive_window: self.config.receive_window,
+                    packet: self.config.sctp_packet,
+                    max_message_size: self.config.max_message_size,
+                };
+                self.channels.set_side(dtls.side());
+                self.sctp = Sctp::new(dtls.side(), now, &settings);
+                self.events.push_back(Event::Connected);
+                if self.sctp.is_none() {
+                    self.end(Cause::Sctp);
+                }
+            }
+        }
+    }
+
+    fn follow_ice(&mut self, now: Instant) {
+        while let Some(event) = self.ice.poll_event() {
+            match event {
+                ice::Event::Path(path) => {
+                    let is_first = self.path.replace(path).is_none();
+                    if is_first {
+                        if let Some(dtls) = &mut self.dtls {
+                            let outcome = dtls.start(now);
+                            self.follow_dtls(now, outcome);
+                        }
+                    } else {
+                        self.resume(now);
+                    }
+                }
+                ice::Event::Recovered => self.resume(now),
+                ice::Event::Disconnected => {
+                    self.is_seeking = true;
+                    self.events.push_back(Event::Disconnected);
+                }
+                ice::Event::Failed => {
+                    self.is_seeking = true;
+                    self.events.push_back(Event::Failed);
+                }
+            }
+        }
+    }
+
+    fn resume(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_seeking) {
+            if let Some(sctp) = &mut self.sctp {
+                sctp.fire_retransmission(now);
+            }
+            self.events.push_back(Event::Reconnected);
+        }
+    }
+
+    fn follow_sctp(&mut self, now: Instant) {
+        let Some(sctp) = &mut self.sctp else { return };
+        let mut lost = None;
+        while let Some(event) = sctp.poll_event() {
+            match event {
+                sctp::Event::Connected => {
+                    self.channels
+                        .open_configured(now, sctp, &self.config, &mut self.events);
+                }
+                sctp::Event::Readable(stream) => {
+                    self.channels.note_readable(
+                        now,
+                        stream,
+                        sctp,
+                        &mut self.events,
+                        &mut self.stats,
+                    );
+                }
+                sctp::Event::Released { stream, bytes } => {
+                    self.channels.note_released(stream, bytes, &mut self.events);
+                }
+                sctp::Event::StreamClosed(stream) => {
+                    self.channels.note_closed(stream, &mut self.events)
+                }
+                sctp::Event::Lost(loss) => lost = Some(loss),
+            }
+        }
+        match lost {
+            Some(Loss::Remote) => self.end(Cause::Remote),
+            Some(Loss::Protocol) => self.end(Cause::Sctp),
+            None => {}
+        }
     }
 
     /// Lets time pass. Call it at or after [`Peer::poll_timeout`]; too early or too late is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.clock = now;
+        if self.closed.is_some() {
+            return;
+        }
+        self.ice.handle_timeout(now);
+        self.follow_ice(now);
+        if let Some(dtls) = &mut self.dtls {
+            let outcome = dtls.handle_timeout(now);
+            self.follow_dtls(now, outcome);
+        }
+        if let Some(sctp) = &mut self.sctp {
+            sctp.handle_timeout(now);
+        }
+        self.follow_sctp(now);
     }
 
     /// When [`Peer::handle_timeout`] is due. Ask again after every input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if self.closed.is_some() {
+            return None;
+        }
+        let dtls = self.dtls.as_ref().and_then(Dtls::poll_timeout);
+        let sctp = self.sctp.as_ref().and_then(Sctp::poll_timeout);
+        [self.ice.poll_timeout(), dtls, sctp]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Writes datagrams into `buf` (cleared first): up to `max_segments` of one size to one destination, the last may be
@@ -171,16 +284,77 @@ impl Peer {
         max_segments: usize,
         buf: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        let _ = (now, max_segments, buf);
-        None
+        self.clock = now;
+        buf.clear();
+        let transmit = self.write_batch(now, max_segments, buf)?;
+        let size = transmit.segment_size.unwrap_or(transmit.len).max(1);
+        self.stats.datagrams_sent += transmit.len.div_ceil(size) as u64;
+        self.stats.bytes_sent += transmit.len as u64;
+        Some(transmit)
+    }
+
+    fn write_batch(
+        &mut self,
+        now: Instant,
+        max_segments: usize,
+        buf: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        if let Some(outgoing) = self.ice.poll_transmit() {
+            buf.extend_from_slice(&outgoing.bytes);
+            return Some(single(outgoing.path, buf));
+        }
+        let path = self.path?;
+        if let Some(datagram) = self.farewell.pop_front() {
+            buf.extend_from_slice(&datagram);
+            return Some(single(path, buf));
+        }
+        if self.closed.is_some() {
+            return None;
+        }
+        let dtls = self.dtls.as_mut()?;
+        if let Some(datagram) = dtls.poll_handshake() {
+            buf.extend_from_slice(&datagram);
+            return Some(single(path, buf));
+        }
+        let sctp = self.sctp.as_mut()?;
+        let mut segment_size = 0;
+        let mut segments = 0;
+        while segments < max_segments.max(1)
+            && let Some(packet) = sctp.peek_packet(now)
+        {
+            let sealed = Dtls::sealed_len(packet.len());
+            if segments > 0 && (sealed > segment_size || buf.len() + sealed > limits::BATCH_BYTES) {
+                break;
+            }
+            let written = dtls.seal(packet, buf).is_some();
+            sctp.pop_packet();
+            if !written {
+                continue;
+            }
+            if segments == 0 {
+                segment_size = sealed;
+            }
+            segments += 1;
+            if sealed < segment_size {
+                break;
+            }
+        }
+        match segments {
+            0 => None,
+            1 => Some(single(path, buf)),
+            _ => Some(Transmit {
+                segment_size: Some(segment_size),
+                ..single(path, buf)
+            }),
+        }
     }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
-    /// Gives a message to a channel. It is sent as binary (PPID 53, or 56 when empty).
+    /// Gives a message to a channel. It is sent as binary (PPID 53, or 57 when empty).
     ///
     /// # Errors
     /// See [`SendError`]; the message was not taken then.
@@ -190,56 +364,129 @@ impl Peer {
         channel: ChannelId,
         message: Bytes,
     ) -> Result<(), SendError> {
-        let _ = (now, channel, message);
-        Err(SendError::Closed)
+        self.clock = now;
+        let sctp = self
+            .sctp
+            .as_mut()
+            .filter(|_| self.closed.is_none())
+            .ok_or(SendError::Closed)?;
+        let limit = self.negotiation.remote_max_message_size();
+        self.channels.send(now, channel, &message, limit, sctp)?;
+        self.stats.messages_sent += 1;
+        Ok(())
     }
 
-    /// Takes the next message from a channel. What is not taken fills the SCTP window, which slows the sender down.
+    /// Takes the next message from a channel. What is not taken fills the SCTP window, which slows the sender down; after
+    /// taking, ask [`Peer::poll_transmit`], since the sender may have to be told that the window is open again.
     pub fn receive(&mut self, channel: ChannelId) -> Option<Bytes> {
-        let _ = channel;
-        None
+        let sctp = self.sctp.as_mut().filter(|_| self.closed.is_none())?;
+        let message = self
+            .channels
+            .receive(self.clock, channel, sctp, &mut self.stats)?;
+        self.stats.messages_received += 1;
+        Some(message)
     }
 
     /// Bytes given to a channel that are not acknowledged yet.
     #[must_use]
     pub fn buffered(&self, channel: ChannelId) -> usize {
-        let _ = channel;
-        0
+        self.channels.buffered(channel)
     }
 
-    /// Bytes that the caller should still hand over now. After zero, [`Event::Writable`] tells when to go on.
+    /// Bytes that the caller should still hand over now. Once it was zero it stays so until [`Event::Writable`].
     #[must_use]
     pub fn room(&self, channel: ChannelId) -> usize {
-        let _ = channel;
-        0
+        if self.closed.is_some() {
+            0
+        } else {
+            self.channels.room(channel)
+        }
     }
 
-    /// How many bytes of messages given to the channel the other side has acknowledged, since the start.
+    /// How many bytes of messages given to the channel the other side has acknowledged (or, on lossy channels, we have
+    /// given up), since the start. While datagrams are lost, bytes of later messages may count before those of earlier ones;
+    /// it equals all bytes given only when every one is acknowledged.
     #[must_use]
     pub fn acknowledged(&self, channel: ChannelId) -> u64 {
-        let _ = channel;
-        0
+        self.channels.acknowledged(channel)
+    }
+
+    /// The largest message that the other side accepts, in bytes.
+    #[must_use]
+    pub fn remote_max_message_size(&self) -> usize {
+        self.negotiation.remote_max_message_size()
     }
 
     /// Closes one channel on both sides; [`Event::ChannelClosed`] follows.
     pub fn close_channel(&mut self, now: Instant, channel: ChannelId) {
-        let _ = (now, channel);
+        self.clock = now;
+        if let Some(sctp) = &mut self.sctp {
+            self.channels.close(now, channel, sctp);
+        }
     }
 
     /// Ends the connection: SCTP abort and DTLS close_notify wait in [`Peer::poll_transmit`]. Unsent data is lost.
     pub fn close(&mut self, now: Instant) {
-        let _ = now;
+        self.clock = now;
+        self.end(Cause::Local);
+    }
+
+    fn end(&mut self, cause: Cause) {
+        if self.closed.is_some() {
+            return;
+        }
+        if let (Some(sctp), Some(dtls), true) =
+            (&mut self.sctp, &mut self.dtls, cause != Cause::Remote)
+        {
+            sctp.abort();
+            while let Some(packet) = sctp.peek_packet(self.clock) {
+                let mut datagram = Vec::with_capacity(Dtls::sealed_len(packet.len()));
+                if dtls.seal(packet, &mut datagram).is_some() {
+                    self.farewell.push_back(datagram);
+                }
+                sctp.pop_packet();
+            }
+        }
+        if let Some(dtls) = &mut self.dtls {
+            self.farewell.extend(dtls.close());
+        }
+        self.ice.close();
+        self.channels.clear();
+        self.closed = Some(cause.clone());
+        self.events.push_back(Event::Closed(cause));
     }
 
     /// Whether [`Event::Closed`] has come or waits.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        false
+        self.closed.is_some()
     }
 
     /// Counters since the start.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        self.stats
     }
 }
+
+fn single(path: Path, buf: &[u8]) -> Transmit {
+    Transmit {
+        destination: path.remote,
+        source: path.source,
+        segment_size: None,
+        len: buf.len(),
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("role", &self.role)
+            .field("path", &self.path)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,456 @@
+//! The SCTP association (RFC 9260, 3758, 6525), behind a seam of our own so that the engine can be replaced.
+//!
+//! Now it is rtc-sctp. What it lacks is added here: it never tells a stopped sender that the window opened again
+//! ([`Sctp::read`] does, by a SACK), its retransmission timer cannot be fired ([`Sctp::fire_retransmission`] moves its
+//! clock), and packets that would cost it unbounded work or memory are refused ([`Gate`]).
+
+mod gate;
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rtc_sctp::{
+    Association, AssociationError, AssociationHandle, ClientConfig, DatagramEvent, Endpoint,
+    EndpointConfig, EndpointEvent, Event as RtcEvent, Payload, PayloadProtocolIdentifier,
+    ReliabilityType, ServerConfig, StreamEvent, TimerConfig, TransportConfig,
+    max_payload_size_for_mtu,
+};
+use rtc_shared::TransportProtocol;
+
+use self::gate::{Gate, Verdict};
+use crate::channel::{Order, RetransmitLimit};
+use crate::dtls::Side;
+
+/// rtc-sctp wants an address; none is used.
+const FIXED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 5000));
+
+/// Streams in each direction. Far more than a room needs, few enough to look through.
+pub(crate) const STREAMS: u16 = 1_024;
+
+/// The longest the clock of the association is moved to reach a retransmission.
+const MAX_JUMP: Duration = Duration::from_secs(61);
+
+/// What kind of message this is (RFC 8831 §8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageKind {
+    Control,
+    Data,
+    /// Carries one byte that stands for none.
+    Empty,
+    /// Larger than we accept; its bytes are gone.
+    TooLarge,
+    Unknown,
+}
+
+/// A complete received message.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) kind: MessageKind,
+    pub(crate) bytes: Bytes,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The handshake is done.
+    Connected,
+    /// Messages wait on the stream, whether we knew it or not.
+    Readable(u16),
+    /// So many bytes of messages on the stream were acknowledged or given up.
+    Released { stream: u16, bytes: usize },
+    /// The other side reset the stream.
+    StreamClosed(u16),
+    /// The association is over.
+    Lost(Loss),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The other side ended it.
+    Remote,
+    /// It could not be set up, or the other side broke the protocol.
+    Protocol,
+}
+
+/// A packet or message that was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused;
+
+pub(crate) struct Settings {
+    pub(crate) receive_window: usize,
+    pub(crate) packet: usize,
+    pub(crate) max_message_size: usize,
+}
+
+pub(crate) struct Sctp {
+    endpoint: Endpoint,
+    association: Option<(AssociationHandle, Association)>,
+    gate: Gate,
+    receive_window: usize,
+    max_message_size: usize,
+    /// Packets that are ready to be encrypted, in order.
+    outgoing: VecDeque<Bytes>,
+    /// Bytes read since the last SACK left.
+    read_since_sack: usize,
+    /// How far the association's clock is ahead.
+    skew: Duration,
+    /// There may be more for `outgoing`.
+    stale: bool,
+    lost: Option<Loss>,
+    lost_told: bool,
+    aborted: bool,
+}
+
+impl Sctp {
+    pub(crate) fn new(side: Side, now: Instant, settings: &Settings) -> Option<Self> {
+        let window = u32::try_from(settings.receive_window).unwrap_or(u32::MAX);
+        // rtc-sctp stops its timers for good after a few tries by default: an outage is for ICE to judge.
+        let timers = TimerConfig {
+            max_t1_init_retrans: 10,
+            max_t1_cookie_retrans: 10,
+            max_t2_shutdown_retrans: 10,
+            max_t3_rtx_retrans: usize::MAX,
+            max_reconfig_retrans: usize::MAX,
+            max_ack_retrans: usize::MAX,
+        };
+        let transport = TransportConfig::default()
+            .with_max_receive_buffer_size(window)
+            .with_max_message_size(u32::MAX)
+            .with_max_num_inbound_streams(STREAMS)
+            .with_max_num_outbound_streams(u16::MAX)
+            .with_timer_config(timers);
+        let mut endpoint_config = EndpointConfig::new();
+        let packet = u32::try_from(settings.packet).unwrap_or(u32::MAX);
+        endpoint_config.max_payload_size(max_payload_size_for_mtu(packet));
+        let server = (side == Side::Server).then(|| Arc::new(ServerConfig::new(transport.clone())));
+        let mut endpoint = Endpoint::new(
+            FIXED,
+            TransportProtocol::UDP,
+            Arc::new(endpoint_config),
+            server,
+        );
+        let association = match side {
+            Side::Client => Some(
+                endpoint
+                    .connect(now, ClientConfig::new(transport), FIXED)
+                    .ok()?,
+            ),
+            Side::Server => None,
+        };
+        Some(Self {
+            endpoint,
+            association,
+            gate: Gate::new(settings.receive_window + settings.max_message_size),
+            receive_window: settings.receive_window,
+            max_message_size: settings.max_message_size,
+            outgoing: VecDeque::new(),
+            read_since_sack: 0,
+            skew: Duration::ZERO,
+            stale: true,
+            lost: None,
+            lost_told: false,
+            aborted: false,
+        })
+    }
+
+    fn clock(&self, now: Instant) -> Instant {
+        now + self.skew
+    }
+
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: Bytes) -> Result<(), Refused> {
+        if self.lost.is_some() || self.aborted {
+            return Err(Refused);
+        }
+        match self.gate.inspect(&packet) {
+            Verdict::Pass => {}
+            Verdict::Refuse => return Err(Refused),
+            Verdict::Abort => {
+                self.abort();
+                self.lost = Some(Loss::Protocol);
+                return Err(Refused);
+            }
+        }
+        self.feed(now, packet)
+    }
+
+    fn feed(&mut self, now: Instant, packet: Bytes) -> Result<(), Refused> {
+        let clock = self.clock(now);
+        match self.endpoint.handle(clock, FIXED, None, packet) {
+            Some((handle, DatagramEvent::AssociationEvent(event))) => {
+                let Some((known, association)) = &mut self.association else {
+                    return Err(Refused);
+                };
+                if *known != handle {
+                    return Err(Refused);
+                }
+                association.handle_event(event);
+                self.stale = true;
+                Ok(())
+            }
+            Some((handle, DatagramEvent::NewAssociation(association))) => {
+                // An INIT again replaces the association only while the first is still being set up.
+                let replaceable = self
+                    .association
+                    .as_ref()
+                    .is_none_or(|(_, known)| known.is_handshaking());
+                let unused = if replaceable {
+                    self.stale = true;
+                    self.association
+                        .replace((handle, association))
+                        .map(|(old, _)| old)
+                } else {
+                    Some(handle)
+                };
+                if let Some(unused) = unused {
+                    self.endpoint.handle_event(unused, EndpointEvent::drained());
+                }
+                if replaceable { Ok(()) } else { Err(Refused) }
+            }
+            Some(_) | None => Err(Refused),
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let clock = self.clock(now);
+        if let Some((_, association)) = &mut self.association
+            && association.poll_timeout().is_some_and(|at| at <= clock)
+        {
+            association.handle_timeout(clock);
+            self.stale = true;
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let (_, association) = self.association.as_ref()?;
+        let at = association.poll_timeout()?;
+        // A deadline before the skew began lies in the past of every caller's clock.
+        Some(at.checked_sub(self.skew).unwrap_or(at))
+    }
+
+    /// Sends again at once what is not acknowledged, instead of waiting for a timer that an outage has drawn out.
+    pub(crate) fn fire_retransmission(&mut self, now: Instant) {
+        let mut jump = Duration::ZERO;
+        // The delayed SACK may be first in line; the retransmission is one of the next.
+        for _ in 0..3 {
+            let clock = self.clock(now);
+            let Some((_, association)) = &mut self.association else {
+                return;
+            };
+            let Some(at) = association.poll_timeout() else {
+                return;
+            };
+            let step = at.saturating_duration_since(clock);
+            jump += step;
+            if jump > MAX_JUMP {
+                return;
+            }
+            self.skew += step;
+            association.handle_timeout(at.max(clock));
+            self.stale = true;
+            self.gather(now);
+            if self
+                .outgoing
+                .iter()
+                .any(|packet| gate::carries_data(packet))
+            {
+                return;
+            }
+        }
+    }
+
+    /// The next packet to encrypt, which stays until [`Sctp::pop_packet`].
+    pub(crate) fn peek_packet(&mut self, now: Instant) -> Option<&Bytes> {
+        if self.outgoing.is_empty() && self.stale {
+            self.gather(now);
+        }
+        self.outgoing.front()
+    }
+
+    pub(crate) fn pop_packet(&mut self) {
+        self.outgoing.pop_front();
+    }
+
+    fn gather(&mut self, now: Instant) {
+        let clock = self.clock(now);
+        self.stale = false;
+        let Some((_, association)) = &mut self.association else {
+            return;
+        };
+        while let Some(transmit) = association.poll_transmit(clock) {
+            if let Payload::RawEncode(packets) = transmit.message {
+                for packet in &packets {
+                    if self.gate.note_sent(packet) {
+                        self.read_since_sack = 0;
+                    }
+                }
+                self.outgoing.extend(packets);
+            }
+        }
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        while let Some((_, association)) = &mut self.association {
+            let Some(event) = association.poll() else {
+                break;
+            };
+            match event {
+                RtcEvent::Connected => return Some(Event::Connected),
+                RtcEvent::HandshakeFailed { .. } => {
+                    self.lost.get_or_insert(Loss::Protocol);
+                }
+                RtcEvent::AssociationLost { reason, id } => {
+                    if association.is_closed() {
+                        let remote = matches!(
+                            reason,
+                            AssociationError::Reset | AssociationError::AssociationClosed
+                        );
+                        self.lost
+                            .get_or_insert(if remote { Loss::Remote } else { Loss::Protocol });
+                    } else {
+                        return Some(Event::StreamClosed(id));
+                    }
+                }
+                RtcEvent::Stream(StreamEvent::Readable { id }) => return Some(Event::Readable(id)),
+                RtcEvent::Stream(StreamEvent::BufferedAmountReleased { id, n_bytes }) => {
+                    return Some(Event::Released {
+                        stream: id,
+                        bytes: n_bytes,
+                    });
+                }
+                _ => {}
+            }
+        }
+        if self.lost.is_none()
+            && self
+                .association
+                .as_ref()
+                .is_some_and(|(_, association)| association.is_closed())
+        {
+            self.lost = Some(Loss::Remote);
+        }
+        match self.lost {
+            Some(loss) if !self.lost_told && !self.aborted => {
+                self.lost_told = true;
+                Some(Event::Lost(loss))
+            }
+            _ => None,
+        }
+    }
+
+    fn stream(&mut self, stream: u16) -> Option<rtc_sctp::Stream<'_>> {
+        self.association.as_mut()?.1.stream(stream).ok()
+    }
+
+    /// Opens the stream if it is not there yet.
+    pub(crate) fn open(&mut self, stream: u16) -> Result<(), Refused> {
+        let (_, association) = self.association.as_mut().ok_or(Refused)?;
+        if stream >= STREAMS {
+            return Err(Refused);
+        }
+        if association.stream(stream).is_err() {
+            association
+                .open_stream(stream, PayloadProtocolIdentifier::Binary)
+                .map_err(|_| Refused)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_reliability(&mut self, stream: u16, order: Order, limit: RetransmitLimit) {
+        if let Some(mut stream) = self.stream(stream) {
+            let (kind, value) = match limit {
+                RetransmitLimit::None => (ReliabilityType::Reliable, 0),
+                RetransmitLimit::Count(count) => (ReliabilityType::Rexmit, count),
+                RetransmitLimit::Lifetime(milliseconds) => (ReliabilityType::Timed, milliseconds),
+            };
+            let _ = stream.set_reliability_params(order == Order::Unordered, kind, value);
+        }
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        stream: u16,
+        kind: MessageKind,
+        bytes: &Bytes,
+    ) -> Result<(), Refused> {
+        let clock = self.clock(now);
+        let payload = match kind {
+            MessageKind::Control => PayloadProtocolIdentifier::Dcep,
+            MessageKind::Empty => PayloadProtocolIdentifier::BinaryEmpty,
+            MessageKind::Data | MessageKind::TooLarge | MessageKind::Unknown => {
+                PayloadProtocolIdentifier::Binary
+            }
+        };
+        self.stream(stream)
+            .ok_or(Refused)?
+            .write_sctp(clock, bytes, payload)
+            .map_err(|_| Refused)?;
+        self.stale = true;
+        Ok(())
+    }
+
+    /// The next complete message of a stream. Messages over our limit are given empty with [`MessageKind::TooLarge`].
+    pub(crate) fn read(&mut self, now: Instant, stream: u16) -> Option<Message> {
+        let limit = self.max_message_size;
+        let chunks = self.stream(stream)?.read_sctp().ok()??;
+        self.stale = true;
+        let length = chunks.len();
+        let kind = match chunks.ppi {
+            PayloadProtocolIdentifier::Dcep => MessageKind::Control,
+            PayloadProtocolIdentifier::Binary | PayloadProtocolIdentifier::String => {
+                MessageKind::Data
+            }
+            PayloadProtocolIdentifier::BinaryEmpty | PayloadProtocolIdentifier::StringEmpty => {
+                MessageKind::Empty
+            }
+            _ => MessageKind::Unknown,
+        };
+        let message = match chunks.to_payload(limit) {
+            Ok(bytes) => Message {
+                kind,
+                bytes: bytes.freeze(),
+            },
+            Err(_) => Message {
+                kind: MessageKind::TooLarge,
+                bytes: Bytes::new(),
+            },
+        };
+        self.read_since_sack += length;
+        self.open_window(now);
+        Some(message)
+    }
+
+    /// Tells the other side that the window is open again, once a quarter of it was read after it had fallen below a half
+    /// (RFC 9260 §6.2). An outdated FORWARD TSN to ourselves makes the association send a SACK (RFC 3758 §3.6).
+    fn open_window(&mut self, now: Instant) {
+        if self.gate.advertised() >= self.receive_window / 2
+            || self.read_since_sack < self.receive_window / 4
+        {
+            return;
+        }
+        if let Some(packet) = self.gate.outdated_forward_tsn() {
+            self.read_since_sack = 0;
+            let _ = self.feed(now, packet);
+        }
+    }
+
+    pub(crate) fn reset(&mut self, now: Instant, stream: u16) {
+        let clock = self.clock(now);
+        if let Some(mut stream) = self.stream(stream) {
+            let _ = stream.close(clock);
+            self.stale = true;
+        }
+    }
+
+    /// Ends the association; the ABORT waits in [`Sctp::peek_packet`], nothing before it is sent any more.
+    pub(crate) fn abort(&mut self) {
+        self.aborted = true;
+        self.stale = true;
+        self.outgoing.clear();
+        if let Some((_, association)) = &mut self.association {
+            let _ = association.abort();
+        }
+    }
+}
