@@ -2,4 +2,5 @@
 
 pub mod peers;
 pub mod process;
+pub mod simulation;
 pub mod wire;

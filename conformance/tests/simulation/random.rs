@@ -1,0 +1,262 @@
+//! Random participants on random wires do random things.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lkstream_conformance::simulation::{
+    Client, Ending, Fate, Length, Pace, Presence, Simulation, Stream, Who,
+};
+use lkstream_conformance::wire::{self, Random};
+use lkstream_proto::id::Identity;
+
+use super::{millis, noise, seconds, words};
+
+const NAMES: [&str; 5] = ["ann", "ben", "cleo", "dan", "eve"];
+
+struct Play {
+    random: Random,
+    simulation: Simulation,
+    present: Vec<Who>,
+    cut: BTreeSet<Who>,
+    /// Those whose streams may fail: they were cut off, left, or did not read.
+    disturbed: BTreeSet<Who>,
+    streams: u64,
+}
+
+impl Play {
+    fn new(seed: u64) -> Play {
+        let mut play = Play {
+            random: Random::new(seed),
+            simulation: Simulation::new(seed),
+            present: Vec::new(),
+            cut: BTreeSet::new(),
+            disturbed: BTreeSet::new(),
+            streams: 0,
+        };
+        for name in &NAMES[..2 + play.random.below(3) as usize] {
+            play.join(name);
+        }
+        play.simulation.run_for(seconds(3));
+        play
+    }
+
+    fn join(&mut self, name: &str) {
+        let random = &mut self.random;
+        let mut client = Client::new(name);
+        client.wire = wire::Config {
+            latency: Duration::from_micros(500 + random.below(150_000)),
+            jitter: millis(random.below(20)),
+            bytes_per_second: 200_000 << random.below(8),
+            loss: [0.0, 0.01, 0.2][random.below(3) as usize],
+            receive_window: 64_000 << random.below(5),
+            send_buffer: 32_000 << random.below(4),
+            segment: 1_200 << random.below(4),
+            ..wire::Config::default()
+        };
+        client.engine.reader_budget = 64_000 << random.below(4);
+        client.engine.connection_budget = client.engine.reader_budget << random.below(3);
+        client.engine.write_window = 16_000 << random.below(5);
+        let who = self.simulation.join_with(client);
+        // Those of the same name before were sent away.
+        let simulation = &self.simulation;
+        let identity = simulation.identity(who).clone();
+        for old in simulation.clients() {
+            if old != who && *simulation.identity(old) == identity {
+                self.disturbed.insert(old);
+                self.present.retain(|present| *present != old);
+            }
+        }
+        self.present.push(who);
+    }
+
+    fn anybody(&mut self) -> Option<Who> {
+        let count = self.present.len() as u64;
+        (count > 0).then(|| self.present[self.random.below(count) as usize])
+    }
+
+    fn send(&mut self, who: Who) {
+        self.streams += 1;
+        let random = &mut self.random;
+        let size = match random.below(4) {
+            0 => random.below(3),
+            1 => random.below(2_000),
+            2 => random.below(60_000),
+            _ => random.below(400_000),
+        } as usize;
+        let seed = random.draw();
+        let mut stream = if random.happens(0.5) {
+            Stream::text("lk.chat", words(seed, size))
+        } else {
+            Stream::bytes("files", noise(seed, size))
+        };
+        stream.length = [Length::Declared, Length::Open][random.below(2) as usize];
+        stream.write_size = 1 << random.below(18);
+        if random.happens(0.3) {
+            stream.destinations = NAMES
+                .iter()
+                .filter(|_| random.happens(0.5))
+                .map(|name| Identity::from(*name))
+                .collect();
+        }
+        stream.ending = match random.below(8) {
+            0 => Ending::Abort("at random".to_owned()),
+            1 => Ending::Hold,
+            _ => Ending::Close,
+        };
+        if random.happens(0.3) {
+            // Others use the same ids.
+            stream.id = Some(format!("stream-{}", self.streams / 3).as_str().into());
+        }
+        // A stream of that id may be open still, or the client gone.
+        let _ = self.simulation.send(who, stream);
+    }
+
+    fn act(&mut self) {
+        let Some(who) = self.anybody() else {
+            self.join(NAMES[0]);
+            return;
+        };
+        match self.random.below(24) {
+            0..10 => self.send(who),
+            10 => {
+                self.simulation.leave(who);
+                self.disturbed.insert(who);
+                self.present.retain(|present| *present != who);
+            }
+            11 => {
+                let name = NAMES[self.random.below(5) as usize];
+                self.join(name);
+            }
+            12 => {
+                self.simulation.cut(who);
+                self.cut.insert(who);
+                self.disturbed.insert(who);
+            }
+            13 | 14 => {
+                if let Some(who) = self.cut.pop_first() {
+                    self.simulation.mend(who);
+                }
+            }
+            15 => {
+                let pace = match self.random.below(3) {
+                    0 => Pace::Stopped,
+                    1 => Pace::Piece {
+                        every: millis(1 + self.random.below(50)),
+                    },
+                    _ => Pace::Eager,
+                };
+                if pace == Pace::Stopped {
+                    self.disturbed.insert(who);
+                }
+                self.simulation.set_pace(who, pace);
+            }
+            16 => {
+                let time = seconds(self.random.below(20));
+                self.simulation.run_for(time);
+            }
+            _ => {
+                let time = millis(self.random.below(400));
+                self.simulation.run_for(time);
+            }
+        }
+    }
+
+    /// Lets everything come to its end and checks how it did.
+    fn finish(&mut self, seed: u64) {
+        for who in std::mem::take(&mut self.cut) {
+            self.simulation.mend(who);
+        }
+        for who in self.present.clone() {
+            self.simulation.set_pace(who, Pace::Eager);
+        }
+        self.simulation.run_for(seconds(200));
+        let simulation = &self.simulation;
+        simulation.check_copies();
+        for sent in simulation.all_sent() {
+            let held = sent.stream.ending == Ending::Hold
+                && *simulation.presence(sent.by) == Presence::Active;
+            assert_eq!(
+                sent.fate == Fate::Running,
+                held,
+                "seed {seed}: {} of {} is {:?}\n{}",
+                sent.id,
+                sent.by,
+                sent.fate,
+                simulation.tail()
+            );
+        }
+        for who in simulation.clients() {
+            for received in simulation.received(who) {
+                let sent = simulation.origin(received).unwrap();
+                let held = sent.stream.ending == Ending::Hold
+                    && *simulation.presence(sent.by) == Presence::Active
+                    && *simulation.presence(who) == Presence::Active;
+                assert!(
+                    received.end.is_some() || held,
+                    "seed {seed}: {} at {who} never ended\n{}",
+                    sent.id,
+                    simulation.tail()
+                );
+                let calm = !self.disturbed.contains(&who) && !self.disturbed.contains(&sent.by);
+                if calm && sent.stream.ending == Ending::Close {
+                    assert!(
+                        received.is_finished(),
+                        "seed {seed}: {} of {} at {who} ended {:?}\n{}",
+                        sent.id,
+                        sent.by,
+                        received.end,
+                        simulation.tail()
+                    );
+                }
+            }
+        }
+        for who in simulation.clients() {
+            if !self.disturbed.contains(&who) {
+                assert_eq!(
+                    *simulation.presence(who),
+                    Presence::Active,
+                    "seed {seed}: {who}\n{}",
+                    simulation.tail()
+                );
+                assert_eq!(simulation.faults(who), 0, "seed {seed}: {who}");
+            }
+        }
+        assert_eq!(simulation.logged(), 0, "seed {seed}");
+    }
+}
+
+fn play(seed: u64) -> (u64, u64) {
+    let mut play = Play::new(seed);
+    for _ in 0..60 {
+        play.act();
+    }
+    play.finish(seed);
+    (play.simulation.hash(), play.simulation.events())
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn random_operations_break_no_promise() {
+    if let Some(seed) = number("LKSTREAM_SEED") {
+        play(seed);
+        return;
+    }
+    let seeds = number("LKSTREAM_SEEDS").unwrap_or(200);
+    let mut events = 0;
+    for seed in 0..seeds {
+        // Shown when a seed fails.
+        println!("seed {seed}");
+        events += play(seed).1;
+    }
+    println!("{seeds} seeds, {events} events");
+}
+
+#[test]
+fn random_operations_repeat_for_a_seed() {
+    for seed in [3, 17, 99] {
+        assert_eq!(play(seed), play(seed), "seed {seed}");
+    }
+}
