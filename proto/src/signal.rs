@@ -94,6 +94,7 @@ pub struct SignalResponse {
 
 /// What a server says (protocol.md §2.6).
 #[derive(Clone, PartialEq, prost::Oneof)]
+#[allow(clippy::large_enum_variant)] // Never kept in numbers: one lives from decoding to handling.
 pub enum Response {
     /// Welcome; the first message of a new session.
     #[prost(message, tag = "1")]
