@@ -1,0 +1,97 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use super::*;
+
+const URL: &str = "ws://127.0.0.1:7880";
+
+#[test]
+fn connect_errors_have_the_documented_codes() {
+    let cause = || "connection refused".to_owned();
+    for (error, code) in [
+        (ConnectError::InvalidUrl { problem: "no host" }, Code::Usage),
+        (
+            ConnectError::Refused {
+                status: 401,
+                reason: "expired".into(),
+            },
+            Code::Refused,
+        ),
+        (
+            ConnectError::Refused {
+                status: 400,
+                reason: "identity cannot be empty".into(),
+            },
+            Code::Refused,
+        ),
+        (
+            ConnectError::Unreachable { cause: cause() },
+            Code::Unreachable,
+        ),
+        (
+            ConnectError::NameResolution { cause: cause() },
+            Code::Unreachable,
+        ),
+        (ConnectError::Tls { cause: cause() }, Code::Unreachable),
+        (
+            ConnectError::ServerFailed {
+                status: 500,
+                reason: String::new(),
+            },
+            Code::Unreachable,
+        ),
+        (
+            ConnectError::DataConnection { cause: cause() },
+            Code::Unreachable,
+        ),
+        (
+            ConnectError::TimedOut {
+                step: ConnectStep::Join,
+                limit: Duration::from_secs(5),
+            },
+            Code::TimedOut,
+        ),
+    ] {
+        let failure = Failure::connecting(URL, &error);
+        assert_eq!(failure.code, code, "{failure}");
+        assert!(
+            failure.cause.contains(URL) && !failure.remedy.is_empty(),
+            "{failure}"
+        );
+        assert!(!failure.to_string().contains('\n'), "{failure}");
+    }
+}
+
+#[test]
+fn other_errors_have_the_documented_codes() {
+    let refused = Failure::sending("a.txt", &SendError::Open(OpenError::NotPermitted));
+    assert_eq!(refused.code, Code::Refused);
+    let addr = "127.0.0.1:7880".parse().unwrap();
+    let used = Failure::spawning(&SpawnError::PortInUse(addr));
+    assert_eq!(used.code, Code::Other);
+    assert!(
+        used.to_string().contains("7880") && used.to_string().contains("--port"),
+        "{used}"
+    );
+    assert!(
+        Failure::spawning(&SpawnError::RtcPortInUse(addr))
+            .to_string()
+            .contains("--rtc-port")
+    );
+    assert_eq!(Failure::interrupted().code.number(), 130);
+}
+
+#[test]
+fn codes_are_the_documented_numbers() {
+    let codes = [
+        Code::Other,
+        Code::Usage,
+        Code::Refused,
+        Code::Unreachable,
+        Code::Stream,
+        Code::TimedOut,
+        Code::Interrupted,
+    ];
+    assert_eq!(codes.map(Code::number), [1, 2, 3, 4, 5, 6, 130]);
+}

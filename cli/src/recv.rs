@@ -1,0 +1,321 @@
+//! `lkstream recv`: stores the files and prints the texts that arrive.
+
+mod printer;
+
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+use lkstream::{ByteReader, Content, Room, StreamInfo, TextReader, TopicFilter};
+
+use crate::credentials::{ServerFlags, printable, process_environment};
+use crate::event::{Direction, Event, Kind};
+use crate::exit::{Code, Failure};
+use crate::interrupt::interrupted;
+use crate::output::{Output, Pace};
+use crate::{send, token};
+use printer::{Ending, Printer};
+
+/// How long leaving may take: confirmations that are still queued go out.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// The same after Ctrl-C.
+const INTERRUPTED_FAREWELL: Duration = Duration::from_millis(500);
+
+/// Arguments of `lkstream recv`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    /// Room to join; a ready-made token may name it instead
+    #[arg(long, value_parser = token::name)]
+    room: Option<String>,
+    /// Identity to join with [default: recv- and a random number]
+    #[arg(long, value_name = "ID", value_parser = token::name)]
+    identity: Option<String>,
+    /// Topic to receive; may be repeated [default: every topic]
+    #[arg(long)]
+    topic: Vec<String>,
+    /// Folder for files, which must exist
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// End after this many streams have ended [default: at Ctrl-C]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Print events as JSON, one a line, on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    server: ServerFlags,
+}
+
+/// How one stream ended; a failure of the command itself (standard output is gone) is an error.
+enum Ended {
+    Complete,
+    Failed,
+}
+
+/// Receives until the count is reached, the room ends or Ctrl-C comes.
+pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let started = Instant::now();
+    check_folder(&arguments.out)?;
+    let default_identity = format!("recv-{:08x}", rand::random::<u32>());
+    let admission = arguments.server.admit(
+        &process_environment,
+        arguments.room.as_deref(),
+        arguments.identity.as_deref(),
+        &default_identity,
+        SystemTime::now(),
+    )?;
+    output.server(&admission);
+
+    let mut filters: Vec<TopicFilter> = arguments
+        .topic
+        .iter()
+        .map(|topic| topic.as_str().into())
+        .collect();
+    filters.dedup();
+    if filters.is_empty() {
+        filters.push(TopicFilter::Any);
+    }
+    let mut builder = Room::builder(&admission.url, &admission.token);
+    for filter in &filters {
+        builder = builder.texts(filter.clone()).bytes(filter.clone());
+    }
+    let mut interrupted = pin!(interrupted());
+    let room = tokio::select! {
+        room = builder.connect() => room.map_err(|error| Failure::connecting(&admission.shown_url, &error))?,
+        () = &mut interrupted => return Err(Failure::interrupted()),
+    };
+    send::joined(&room, &admission, started, output);
+    if arguments.count.is_none() {
+        output.say("waiting for streams, Ctrl-C ends it");
+    }
+
+    let result = tokio::select! {
+        result = receive(&room, &filters, arguments, output) => result,
+        () = &mut interrupted => Err(Failure::interrupted()),
+    };
+    let farewell = if result.is_ok() {
+        FAREWELL
+    } else {
+        INTERRUPTED_FAREWELL
+    };
+    let _ = tokio::time::timeout(farewell, room.close()).await;
+    let streams = result?;
+    output.emit(&Event::Done {
+        streams,
+        seconds: started.elapsed().as_secs_f64(),
+    });
+    Ok(())
+}
+
+fn check_folder(out: &Path) -> Result<(), Failure> {
+    let shown = printable(&out.display().to_string());
+    match std::fs::metadata(out) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::new(
+            Code::Other,
+            format!("{shown} is not a folder"),
+            "name a folder with --out",
+        )),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Failure::new(
+            Code::Other,
+            format!("the folder {shown} does not exist"),
+            "create it, or change --out",
+        )),
+        Err(e) => Err(Failure::new(
+            Code::Other,
+            format!("can't use the folder {shown}: {e}"),
+            "change --out",
+        )),
+    }
+}
+
+/// Takes streams as they come; gives how many ended.
+async fn receive(
+    room: &Room,
+    filters: &[TopicFilter],
+    arguments: &Arguments,
+    output: &Output,
+) -> Result<u64, Failure> {
+    let ending = if arguments.count == Some(1) {
+        Ending::Exact
+    } else {
+        Ending::Newline
+    };
+    let printer = Printer::new(ending);
+    let printer = &printer;
+    let mut texts = futures_util::stream::select_all(
+        filters
+            .iter()
+            .map(|filter| room.text_streams(filter.clone())),
+    );
+    let mut files = futures_util::stream::select_all(
+        filters
+            .iter()
+            .map(|filter| room.byte_streams(filter.clone())),
+    );
+    let mut active: FuturesUnordered<LocalBoxFuture<'_, Result<Ended, Failure>>> =
+        FuturesUnordered::new();
+    let (mut ended, mut failed) = (0, 0);
+    let (mut texts_open, mut files_open) = (true, true);
+    while texts_open || files_open || !active.is_empty() {
+        tokio::select! {
+            Some(outcome) = active.next() => {
+                ended += 1;
+                if let Ended::Failed = outcome? {
+                    failed += 1;
+                }
+                if arguments.count == Some(ended) {
+                    break;
+                }
+            }
+            text = texts.next(), if texts_open => match text {
+                Some(text) => active.push(Box::pin(receive_text(text, printer, output))),
+                None => texts_open = false,
+            },
+            file = files.next(), if files_open => match file {
+                Some(file) => active.push(Box::pin(receive_file(file, &arguments.out, output))),
+                None => files_open = false,
+            },
+        }
+    }
+    if failed > 0 {
+        return Err(Failure::new(
+            Code::Stream,
+            format!("{failed} of {ended} streams failed"),
+            "ask for them to be sent again",
+        ));
+    }
+    if arguments.count != Some(ended) {
+        return Err(Failure::disconnected(&room.closed().await));
+    }
+    Ok(ended)
+}
+
+async fn receive_file(reader: ByteReader, out: &Path, output: &Output) -> Result<Ended, Failure> {
+    let started = Instant::now();
+    let info = reader.info().clone();
+    output.emit(&opened(&info));
+    let (stream, from, name) = (info.id.to_string(), info.sender.to_string(), name_of(&info));
+    let bar = output.bar(name.as_deref().unwrap_or_default(), info.total_length);
+    let mut pace = Pace::default();
+    let stored = reader
+        .write_to_dir_with(out, |progress| {
+            bar.set_position(progress.read);
+            if pace.is_due(Instant::now()) {
+                output.emit(&Event::Progress {
+                    direction: Direction::Incoming,
+                    stream: stream.clone(),
+                    bytes: progress.read,
+                    length: progress.total,
+                });
+            }
+        })
+        .await;
+    bar.finish_and_clear();
+    match stored {
+        Ok(stored) => {
+            output.emit(&Event::Received {
+                stream,
+                kind: Kind::Bytes,
+                from,
+                topic: info.topic.to_string(),
+                name,
+                path: Some(stored.path.display().to_string()),
+                bytes: stored.bytes,
+                seconds: started.elapsed().as_secs_f64(),
+            });
+            Ok(Ended::Complete)
+        }
+        Err(error) => {
+            output.emit(&failed(&info, error.to_string()));
+            Ok(Ended::Failed)
+        }
+    }
+}
+
+async fn receive_text(
+    reader: TextReader,
+    printer: &Printer,
+    output: &Output,
+) -> Result<Ended, Failure> {
+    let started = Instant::now();
+    let info = reader.info().clone();
+    output.emit(&opened(&info));
+    let mut heading = || {
+        output.say(&format!(
+            "text from {}, topic {}:",
+            printable(info.sender.as_str()),
+            printable(info.topic.as_str())
+        ))
+    };
+    match printer.print(reader, &mut heading).await {
+        Ok(bytes) => {
+            output.emit(&Event::Received {
+                stream: info.id.to_string(),
+                kind: Kind::Text,
+                from: info.sender.to_string(),
+                topic: info.topic.to_string(),
+                name: None,
+                path: None,
+                bytes,
+                seconds: started.elapsed().as_secs_f64(),
+            });
+            Ok(Ended::Complete)
+        }
+        Err(printer::Error::Read(error)) => {
+            output.emit(&failed(&info, error.to_string()));
+            Ok(Ended::Failed)
+        }
+        Err(printer::Error::Output(error)) => {
+            output.emit(&failed(&info, format!("standard output: {error}")));
+            Err(Failure::new(
+                Code::Stream,
+                format!("can't write text to standard output: {error}"),
+                "what was printed is incomplete",
+            ))
+        }
+    }
+}
+
+fn opened(info: &StreamInfo) -> Event {
+    Event::Opened {
+        direction: Direction::Incoming,
+        stream: info.id.to_string(),
+        kind: kind_of(info),
+        topic: info.topic.to_string(),
+        name: name_of(info),
+        mime_type: info.mime_type.clone(),
+        length: info.total_length,
+        from: Some(info.sender.to_string()),
+        to: Vec::new(),
+        attributes: info.attributes.clone(),
+    }
+}
+
+fn failed(info: &StreamInfo, reason: String) -> Event {
+    Event::Failed {
+        direction: Direction::Incoming,
+        stream: info.id.to_string(),
+        kind: kind_of(info),
+        name: name_of(info),
+        from: Some(info.sender.to_string()),
+        reason,
+    }
+}
+
+fn kind_of(info: &StreamInfo) -> Kind {
+    match info.content {
+        Content::Bytes { .. } => Kind::Bytes,
+        _ => Kind::Text,
+    }
+}
+
+fn name_of(info: &StreamInfo) -> Option<String> {
+    match &info.content {
+        Content::Bytes { name } => Some(name.clone()),
+        _ => None,
+    }
+}

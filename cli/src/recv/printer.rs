@@ -1,0 +1,230 @@
+//! Texts on standard output: as they arrive, one at a time.
+//!
+//! Several streams may run at once. One of them has the floor and is printed piece by piece; the others are read
+//! meanwhile, up to a bound, and wait. The floor passes on at the end of a stream, when it pauses while others wait,
+//! or when another one has more waiting than may be kept.
+
+use std::io::IsTerminal;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use lkstream::{ReadError, TextReader};
+use tokio::io::{AsyncWriteExt, Stdout};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// A stream that pauses for this long lets others speak.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Bytes one stream may have waiting for the floor before it asks for it.
+const WAITING_BYTES: usize = 1 << 20;
+
+/// What follows a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A newline where the text has none, so that texts stay apart.
+    Newline,
+    /// Nothing, unless on a terminal: the output is the text, byte for byte.
+    Exact,
+}
+
+/// Why a text is incomplete.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// The stream failed.
+    Read(ReadError),
+    /// Standard output did.
+    Output(std::io::Error),
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Error {
+        Error::Output(error)
+    }
+}
+
+/// Standard output, shared by all text streams.
+pub(super) struct Printer {
+    floor: Mutex<Screen>,
+    /// Streams that wait for the floor.
+    waiting: AtomicUsize,
+    /// Those of them that can't wait longer.
+    pressing: AtomicUsize,
+}
+
+/// Who has it has the floor.
+struct Screen {
+    out: Stdout,
+    ending: Ending,
+    is_terminal: bool,
+    at_line_start: bool,
+}
+
+impl Printer {
+    /// A printer on standard output.
+    pub(super) fn new(ending: Ending) -> Printer {
+        let is_terminal = std::io::stdout().is_terminal();
+        let ending = if is_terminal { Ending::Newline } else { ending };
+        let screen = Screen {
+            out: tokio::io::stdout(),
+            ending,
+            is_terminal,
+            at_line_start: true,
+        };
+        Printer {
+            floor: Mutex::new(screen),
+            waiting: AtomicUsize::new(0),
+            pressing: AtomicUsize::new(0),
+        }
+    }
+
+    /// Prints a stream to its end, confirms it, and gives its length in bytes. `heading` runs whenever the stream
+    /// takes the floor.
+    pub(super) async fn print(
+        &self,
+        mut reader: TextReader,
+        heading: &mut impl FnMut(),
+    ) -> Result<u64, Error> {
+        let mut screen: Option<MutexGuard<'_, Screen>> = None;
+        let mut bytes = 0;
+        loop {
+            let piece = match &screen {
+                None => reader.next().await,
+                Some(_) => match tokio::time::timeout(PAUSE, reader.next()).await {
+                    Ok(piece) => piece,
+                    Err(_) if self.waiting.load(Ordering::Relaxed) > 0 => {
+                        screen = None;
+                        continue;
+                    }
+                    Err(_) => continue,
+                },
+            };
+            let (mut text, mut end) = match piece {
+                Some(Ok(text)) => (text, None),
+                Some(Err(error)) => (String::new(), Some(Err(error))),
+                None => (String::new(), Some(Ok(()))),
+            };
+            let mut held = match screen.take() {
+                Some(held) => held,
+                None => {
+                    let mut held = self.take_floor(&mut reader, &mut text, &mut end).await;
+                    held.line_start().await?;
+                    heading();
+                    held
+                }
+            };
+            bytes += text.len() as u64;
+            held.write(&text).await?;
+            match end {
+                None if self.pressing.load(Ordering::Relaxed) > 0 => drop(held),
+                None => screen = Some(held),
+                Some(Ok(())) => {
+                    held.finish().await?;
+                    drop(held);
+                    reader.confirm();
+                    return Ok(bytes);
+                }
+                Some(Err(error)) => {
+                    held.line_start().await?;
+                    return Err(Error::Read(error));
+                }
+            }
+        }
+    }
+
+    /// Waits for the floor, and reads on meanwhile.
+    async fn take_floor(
+        &self,
+        reader: &mut TextReader,
+        text: &mut String,
+        end: &mut Option<Result<(), ReadError>>,
+    ) -> MutexGuard<'_, Screen> {
+        let _waiting = Counted::new(&self.waiting);
+        let mut pressing = None;
+        let mut floor = pin!(self.floor.lock());
+        loop {
+            if text.len() >= WAITING_BYTES && pressing.is_none() {
+                pressing = Some(Counted::new(&self.pressing));
+            }
+            tokio::select! {
+                biased;
+                held = &mut floor => return held,
+                piece = reader.next(), if end.is_none() && pressing.is_none() => match piece {
+                    Some(Ok(piece)) => text.push_str(&piece),
+                    Some(Err(error)) => *end = Some(Err(error)),
+                    None => *end = Some(Ok(())),
+                },
+            }
+        }
+    }
+}
+
+impl Screen {
+    async fn write(&mut self, text: &str) -> std::io::Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.at_line_start = text.ends_with('\n');
+        if self.is_terminal {
+            self.out.write_all(harmless(text).as_bytes()).await?;
+        } else {
+            self.out.write_all(text.as_bytes()).await?;
+        }
+        self.out.flush().await
+    }
+
+    /// Ends the line that another text, or a failed one, left open.
+    async fn line_start(&mut self) -> std::io::Result<()> {
+        if !self.at_line_start && self.ending == Ending::Newline {
+            self.write("\n").await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a complete text.
+    async fn finish(&mut self) -> std::io::Result<()> {
+        self.line_start().await
+    }
+}
+
+/// Text that can't drive the terminal: control characters of others are replaced.
+fn harmless(text: &str) -> String {
+    text.chars()
+        .filter(|c| *c != '\r')
+        .map(|c| {
+            if c.is_control() && !matches!(c, '\n' | '\t') {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// One more, for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(counter: &'a AtomicUsize) -> Counted<'a> {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Counted(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_others_do_not_drive_the_terminal() {
+        assert_eq!(
+            harmless("a\tb\r\nc\u{1b}[2Jd\u{9b}e"),
+            "a\tb\nc\u{fffd}[2Jd\u{fffd}e"
+        );
+    }
+}

@@ -1,0 +1,306 @@
+//! `lkstream send`: files, bytes and text to the participants of a room.
+
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::stream::SelectAll;
+use lkstream::{ByteOptions, Progress, Receipt, ReceiptStatus, Receipts, Room, Sent, TextOptions};
+
+use crate::credentials::{Admission, ServerFlags, process_environment};
+use crate::duration;
+use crate::event::{Direction, Event, Kind, Status};
+use crate::exit::{Code, Failure};
+use crate::interrupt::interrupted;
+use crate::output::{Output, Pace};
+use crate::token;
+use source::{Source, send};
+
+/// How long leaving may take when the command was interrupted: receivers learn that the stream was cut.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Arguments of `lkstream send`.
+#[derive(clap::Args, Debug, Default)]
+#[command(group(clap::ArgGroup::new("payload").required(true).args(["files", "text"])))]
+pub(crate) struct Arguments {
+    /// Files to send, one stream each; `-` sends standard input as bytes
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Text to send; `-` sends standard input as text while it arrives
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) text: Option<String>,
+    /// Room to join; a ready-made token may name it instead
+    #[arg(long, value_parser = token::name)]
+    pub(crate) room: Option<String>,
+    /// Identity to join with [default: send- and a random number]
+    #[arg(long, value_name = "ID", value_parser = token::name)]
+    pub(crate) identity: Option<String>,
+    /// Recipient; may be repeated [default: everybody in the room]
+    #[arg(long, value_name = "ID", value_parser = token::name)]
+    pub(crate) to: Vec<String>,
+    /// Topic [default: files for files and bytes, lk.chat for text]
+    #[arg(long)]
+    pub(crate) topic: Option<String>,
+    /// Name the receivers see for the file, or for standard input
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// How long to wait for the recipients, or for anybody, to be in the room; 0 does not wait
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = duration::parse)]
+    pub(crate) wait: Duration,
+    /// How long to stay after everything was delivered, for receivers to confirm
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = duration::parse)]
+    pub(crate) linger: Duration,
+    /// Print events as JSON, one a line, on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+}
+
+/// Sends everything the command line names.
+pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let started = Instant::now();
+    let sources = Source::all(arguments)?;
+    let default_identity = format!("send-{:08x}", rand::random::<u32>());
+    let admission = arguments.server.admit(
+        &process_environment,
+        arguments.room.as_deref(),
+        arguments.identity.as_deref(),
+        &default_identity,
+        SystemTime::now(),
+    )?;
+    if arguments.to.contains(&admission.identity) {
+        return Err(Failure::usage(
+            format!(
+                "{} is the sender itself",
+                crate::credentials::printable(&admission.identity)
+            ),
+            "choose another --identity, or leave it out of --to",
+        ));
+    }
+    output.server(&admission);
+    let mut interrupted = pin!(interrupted());
+    let room = tokio::select! {
+        room = join(&admission, output) => room?,
+        () = &mut interrupted => return Err(Failure::interrupted()),
+    };
+    let mut session = Session {
+        room: &room,
+        arguments,
+        output,
+        names: BTreeMap::new(),
+        receipts: SelectAll::new(),
+        finals: BTreeSet::new(),
+        refused: None,
+    };
+    let result = tokio::select! {
+        result = session.run(sources) => result,
+        () = &mut interrupted => Err(Failure::interrupted()),
+    };
+    let streams = session.names.len() as u64;
+    drop(session);
+    let _ = tokio::time::timeout(FAREWELL, room.close()).await;
+    result?;
+    output.emit(&Event::Done {
+        streams,
+        seconds: started.elapsed().as_secs_f64(),
+    });
+    Ok(())
+}
+
+/// Joins the room and says so.
+pub(crate) async fn join(admission: &Admission, output: &Output) -> Result<Room, Failure> {
+    let started = Instant::now();
+    let room = Room::connect(&admission.url, &admission.token)
+        .await
+        .map_err(|error| Failure::connecting(&admission.shown_url, &error))?;
+    joined(&room, admission, started, output);
+    Ok(room)
+}
+
+/// Says that the room was joined.
+pub(crate) fn joined(room: &Room, admission: &Admission, started: Instant, output: &Output) {
+    let local = room.local();
+    output.emit(&Event::Joined {
+        room: admission.room.clone(),
+        identity: local.identity().to_string(),
+        participant: local.sid().to_string(),
+        seconds: started.elapsed().as_secs_f64(),
+    });
+}
+
+/// What the receivers of one command's streams have said.
+struct Session<'a> {
+    room: &'a Room,
+    arguments: &'a Arguments,
+    output: &'a Output,
+    /// The streams sent, with the name of those that have one.
+    names: BTreeMap<String, Option<String>>,
+    receipts: SelectAll<Receipts>,
+    /// Who has had the last word on which stream.
+    finals: BTreeSet<(String, String)>,
+    /// A recipient by name that could not receive something.
+    refused: Option<String>,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, sources: Vec<Source>) -> Result<(), Failure> {
+        self.wait().await?;
+        for source in sources {
+            let mut sending = pin!(send(self.room, self.arguments, self.output, source));
+            let sent = loop {
+                // Receipts of earlier streams arrive while later ones are sent.
+                tokio::select! {
+                    sent = &mut sending => break sent?,
+                    Some(receipt) = self.receipts.next() => note(
+                        receipt, self.output, &self.names, &mut self.finals, &self.arguments.to, &mut self.refused,
+                    ),
+                }
+            };
+            self.names.insert(sent.info.id.to_string(), name_of(&sent));
+            self.receipts.push(sent.receipts);
+        }
+        self.linger().await;
+        match self.refused.take() {
+            Some(who) => Err(Failure::new(
+                Code::Stream,
+                format!(
+                    "{} could not receive everything",
+                    crate::credentials::printable(&who)
+                ),
+                "look at the receiver's own message, then send it again",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until somebody is there to receive.
+    async fn wait(&self) -> Result<(), Failure> {
+        let (limit, to) = (self.arguments.wait, &self.arguments.to);
+        if limit.is_zero() {
+            return Ok(());
+        }
+        let missing = |others: &[lkstream::Participant]| -> Vec<String> {
+            to.iter()
+                .filter(|id| {
+                    !others
+                        .iter()
+                        .any(|other| other.is_active() && other.identity().as_str() == id.as_str())
+                })
+                .cloned()
+                .collect()
+        };
+        let complete = |others: &[lkstream::Participant]| {
+            if to.is_empty() {
+                others.iter().any(lkstream::Participant::is_active)
+            } else {
+                missing(others).is_empty()
+            }
+        };
+        if complete(&self.room.participants()) {
+            return Ok(());
+        }
+        self.output.emit(&Event::Waiting {
+            r#for: missing(&self.room.participants()),
+            seconds: limit.as_secs_f64(),
+        });
+        match tokio::time::timeout(limit, self.room.wait_until(complete)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(reason)) => Err(Failure::disconnected(&reason)),
+            Err(_) => {
+                let who = missing(&self.room.participants());
+                let who = if who.is_empty() {
+                    "nobody else".to_owned()
+                } else {
+                    crate::credentials::printable(&who.join(", "))
+                };
+                let verb = if who == "nobody else" {
+                    "joined"
+                } else {
+                    "did not join"
+                };
+                Err(Failure::new(
+                    Code::TimedOut,
+                    format!("{who} {verb} within {}", duration::words(limit)),
+                    "start the receiver first, check the room and the names, or raise --wait",
+                ))
+            }
+        }
+    }
+
+    /// Stays until everybody who was there has had the last word, or the time is up.
+    async fn linger(&mut self) {
+        let expected: Vec<String> = if self.arguments.to.is_empty() {
+            self.room
+                .participants()
+                .iter()
+                .map(|other| other.identity().to_string())
+                .collect()
+        } else {
+            self.arguments.to.clone()
+        };
+        let deadline = tokio::time::Instant::now() + self.arguments.linger;
+        while !self.names.keys().all(|stream| {
+            expected
+                .iter()
+                .all(|who| self.finals.contains(&(stream.clone(), who.clone())))
+        }) {
+            match tokio::time::timeout_at(deadline, self.receipts.next()).await {
+                Ok(Some(receipt)) => note(
+                    receipt,
+                    self.output,
+                    &self.names,
+                    &mut self.finals,
+                    &self.arguments.to,
+                    &mut self.refused,
+                ),
+                // The room is gone, or the time is up: everything was delivered before.
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Says what a receiver said.
+fn note(
+    receipt: Receipt,
+    output: &Output,
+    names: &BTreeMap<String, Option<String>>,
+    finals: &mut BTreeSet<(String, String)>,
+    to: &[String],
+    refused: &mut Option<String>,
+) {
+    let (stream, from) = (receipt.stream.to_string(), receipt.from.to_string());
+    let status = match receipt.status {
+        ReceiptStatus::Complete => Status::Complete,
+        ReceiptStatus::Failed => Status::Failed,
+        _ => Status::Accepted,
+    };
+    if status == Status::Failed && to.contains(&from) {
+        *refused = Some(from.clone());
+    }
+    let name = names.get(&stream).cloned().flatten();
+    output.emit(&Event::Receipt {
+        stream: stream.clone(),
+        name,
+        from: from.clone(),
+        status,
+        bytes: receipt.bytes,
+    });
+    if receipt.is_final() {
+        finals.insert((stream, from));
+    }
+}
+
+/// The name of a stream of bytes.
+fn name_of(sent: &Sent) -> Option<String> {
+    match &sent.info.content {
+        lkstream::Content::Bytes { name } => Some(name.clone()),
+        _ => None,
+    }
+}

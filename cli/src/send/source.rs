@@ -1,0 +1,404 @@
+//! What is sent: a file, a text, or standard input as it arrives.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use tokio::io::AsyncReadExt;
+
+use super::{
+    Arc, Arguments, ByteOptions, Code, Direction, Event, Failure, Instant, Kind, Mutex, Output,
+    Pace,
+};
+use super::{Progress, Room, Sent, TextOptions};
+
+/// Topic of files and bytes, as the peers expect it.
+const FILES: &str = "files";
+/// Topic of text (protocol.md §5.7).
+const CHAT: &str = "lk.chat";
+/// Read from standard input at a time, in bytes.
+const READ_BYTES: usize = 64 << 10;
+
+/// One stream to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A file, checked to be one and readable.
+    File {
+        path: PathBuf,
+        name: String,
+        length: u64,
+    },
+    /// Standard input as bytes.
+    Bytes { name: String },
+    /// A text of the command line.
+    Text(String),
+    /// Standard input as text.
+    TextInput,
+}
+
+impl Source {
+    /// All that the command line names, checked before anything is connected.
+    pub(crate) fn all(arguments: &Arguments) -> Result<Vec<Source>, Failure> {
+        if let Some(text) = &arguments.text {
+            if arguments.name.is_some() {
+                return Err(Failure::usage("a text has no name", "leave --name out"));
+            }
+            return Ok(vec![if text == "-" {
+                Source::TextInput
+            } else {
+                Source::Text(text.clone())
+            }]);
+        }
+        if arguments.name.is_some() && arguments.files.len() > 1 {
+            return Err(Failure::usage(
+                "one --name can't name several streams",
+                "send one at a time, or leave it out",
+            ));
+        }
+        if arguments.files.iter().filter(|path| is_input(path)).count() > 1 {
+            return Err(Failure::usage(
+                "standard input can be sent once only",
+                "name `-` once",
+            ));
+        }
+        arguments
+            .files
+            .iter()
+            .map(|path| Source::file(path, arguments.name.as_deref()))
+            .collect()
+    }
+
+    fn file(path: &Path, name: Option<&str>) -> Result<Source, Failure> {
+        if is_input(path) {
+            return Ok(Source::Bytes {
+                name: name.unwrap_or("stdin").to_owned(),
+            });
+        }
+        let shown = crate::credentials::printable(&path.display().to_string());
+        let unusable = |cause: String, remedy: &str| Err(Failure::new(Code::Other, cause, remedy));
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return unusable(format!("{shown} does not exist"), "check the path");
+            }
+            Err(e) => {
+                return unusable(
+                    format!("can't read {shown}: {e}"),
+                    "check the path and its permissions",
+                );
+            }
+        };
+        if metadata.is_dir() {
+            return unusable(
+                format!("{shown} is a directory"),
+                "send an archive of it: tar c DIR | lkstream send -",
+            );
+        }
+        if !metadata.is_file() {
+            return unusable(
+                format!("{shown} is not a regular file"),
+                "pipe it in: lkstream send - --name NAME",
+            );
+        }
+        if let Err(e) = std::fs::File::open(path) {
+            return unusable(format!("can't read {shown}: {e}"), "check its permissions");
+        }
+        let own = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        Ok(Source::File {
+            path: path.to_owned(),
+            name: name.map_or(own, str::to_owned),
+            length: metadata.len(),
+        })
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Source::File { .. } | Source::Bytes { .. } => Kind::Bytes,
+            Source::Text(_) | Source::TextInput => Kind::Text,
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Source::File { name, .. } | Source::Bytes { name } => Some(name),
+            Source::Text(_) | Source::TextInput => None,
+        }
+    }
+
+    fn length(&self) -> Option<u64> {
+        match self {
+            Source::File { length, .. } => Some(*length),
+            Source::Text(text) => Some(text.len() as u64),
+            Source::Bytes { .. } | Source::TextInput => None,
+        }
+    }
+}
+
+fn is_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Sends one stream, and returns when the server has acknowledged all of it.
+pub(super) async fn send(
+    room: &Room,
+    arguments: &Arguments,
+    output: &Output,
+    source: Source,
+) -> Result<Sent, Failure> {
+    let started = Instant::now();
+    let stream = random_id();
+    let (kind, name, length) = (
+        source.kind(),
+        source.name().map(str::to_owned),
+        source.length(),
+    );
+    let topic = arguments
+        .topic
+        .as_deref()
+        .unwrap_or(if kind == Kind::Text { CHAT } else { FILES });
+    let what = match (kind, &name) {
+        (Kind::Bytes, Some(name)) => crate::credentials::printable(name),
+        _ => "the text".to_owned(),
+    };
+    output.emit(&Event::Opened {
+        direction: Direction::Outgoing,
+        stream: stream.clone(),
+        kind,
+        topic: topic.to_owned(),
+        name: name.clone(),
+        mime_type: if kind == Kind::Text {
+            "text/plain"
+        } else {
+            "application/octet-stream"
+        }
+        .to_owned(),
+        length,
+        from: None,
+        to: arguments.to.clone(),
+        attributes: BTreeMap::new(),
+    });
+    let bar = Bar {
+        bar: output.bar(&what, length),
+    };
+    let on_progress = report(output, &stream, length, &bar.bar);
+    let sent = match &source {
+        Source::Text(_) | Source::TextInput => {
+            let mut options = TextOptions::new(topic)
+                .id(stream.as_str())
+                .confirmed()
+                .on_progress(on_progress);
+            for to in &arguments.to {
+                options = options.to(to.as_str());
+            }
+            match source {
+                Source::Text(text) => room
+                    .send_text(text, options)
+                    .await
+                    .map_err(|e| Failure::sending(&what, &e)),
+                _ => send_text_input(room, options).await,
+            }
+        }
+        Source::File { .. } | Source::Bytes { .. } => {
+            let mut options = ByteOptions::new(topic)
+                .id(stream.as_str())
+                .confirmed()
+                .on_progress(on_progress);
+            if let Some(name) = name.as_deref() {
+                options = options.name(name);
+            }
+            for to in &arguments.to {
+                options = options.to(to.as_str());
+            }
+            match source {
+                Source::File { path, .. } => room
+                    .send_file(path, options)
+                    .await
+                    .map_err(|e| Failure::sending(&what, &e)),
+                _ => send_byte_input(room, options, &what).await,
+            }
+        }
+    };
+    drop(bar);
+    match sent {
+        Ok(sent) => {
+            let seconds = started.elapsed().as_secs_f64();
+            output.emit(&Event::Delivered {
+                stream,
+                kind,
+                name,
+                bytes: sent.bytes(),
+                seconds,
+            });
+            Ok(sent)
+        }
+        Err(failure) => {
+            if !output.is_human() {
+                let reason = failure.cause.clone();
+                output.emit(&Event::Failed {
+                    direction: Direction::Outgoing,
+                    stream,
+                    kind,
+                    name,
+                    from: None,
+                    reason,
+                });
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Takes its bar away, however the stream ends.
+struct Bar {
+    bar: ProgressBar,
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Moves the bar, and tells programs now and then.
+fn report(
+    output: &Output,
+    stream: &str,
+    length: Option<u64>,
+    bar: &ProgressBar,
+) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
+    let (output, stream, bar) = (output.clone(), stream.to_owned(), bar.clone());
+    let pace = Arc::new(Mutex::new(Pace::default()));
+    move |progress| {
+        bar.set_position(progress.acknowledged);
+        let is_due = pace
+            .lock()
+            .is_ok_and(|mut pace| pace.is_due(Instant::now()));
+        if is_due {
+            output.emit(&Event::Progress {
+                direction: Direction::Outgoing,
+                stream: stream.clone(),
+                bytes: progress.acknowledged,
+                length,
+            });
+        }
+    }
+}
+
+async fn send_byte_input(room: &Room, options: ByteOptions, what: &str) -> Result<Sent, Failure> {
+    let mut writer = room
+        .stream_bytes(options)
+        .await
+        .map_err(|e| Failure::opening(what, &e))?;
+    let mut input = tokio::io::stdin();
+    loop {
+        let mut buffer = Vec::with_capacity(READ_BYTES);
+        match input.read_buf(&mut buffer).await {
+            Ok(0) => break,
+            Ok(_) => writer
+                .write(buffer)
+                .await
+                .map_err(|e| Failure::writing(what, &e))?,
+            Err(e) => return Err(unreadable(&e)),
+        }
+    }
+    writer.close().await.map_err(|e| Failure::writing(what, &e))
+}
+
+async fn send_text_input(room: &Room, options: TextOptions) -> Result<Sent, Failure> {
+    let what = "the text";
+    let mut writer = room
+        .stream_text(options)
+        .await
+        .map_err(|e| Failure::opening(what, &e))?;
+    let mut input = tokio::io::stdin();
+    let mut text = Utf8::default();
+    loop {
+        let mut buffer = Vec::with_capacity(READ_BYTES);
+        let piece = match input.read_buf(&mut buffer).await {
+            Ok(0) => break,
+            Ok(_) => text.push(&buffer),
+            Err(e) => return Err(unreadable(&e)),
+        };
+        match piece {
+            Ok(piece) if piece.is_empty() => {}
+            Ok(piece) => writer
+                .write(piece)
+                .await
+                .map_err(|e| Failure::writing(what, &e))?,
+            Err(offset) => return Err(not_text(offset)),
+        }
+    }
+    text.finish().map_err(not_text)?;
+    writer.close().await.map_err(|e| Failure::writing(what, &e))
+}
+
+fn unreadable(error: &std::io::Error) -> Failure {
+    Failure::new(
+        Code::Stream,
+        format!("can't read standard input: {error}"),
+        "receivers saw the stream aborted; send it again",
+    )
+}
+
+fn not_text(offset: u64) -> Failure {
+    Failure::new(
+        Code::Stream,
+        format!("standard input is not UTF-8 text at byte {offset}"),
+        "send it as bytes: lkstream send - --name NAME",
+    )
+}
+
+/// Cuts bytes as they come into text; the start of a character waits for its end.
+#[derive(Debug, Default)]
+struct Utf8 {
+    /// At most three bytes.
+    rest: Vec<u8>,
+    /// Bytes handed out.
+    done: u64,
+}
+
+impl Utf8 {
+    /// The text complete so far, or the offset of the first byte that can't be text.
+    fn push(&mut self, bytes: &[u8]) -> Result<String, u64> {
+        let mut all = std::mem::take(&mut self.rest);
+        all.extend_from_slice(bytes);
+        let valid = match std::str::from_utf8(&all) {
+            Ok(_) => all.len(),
+            Err(e) if e.error_len().is_none() => e.valid_up_to(),
+            Err(e) => return Err(self.done + e.valid_up_to() as u64),
+        };
+        self.rest = all.split_off(valid);
+        self.done += valid as u64;
+        String::from_utf8(all).map_err(|_| self.done)
+    }
+
+    /// Refuses a character without its end.
+    fn finish(&self) -> Result<(), u64> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.done)
+        }
+    }
+}
+
+/// A random UUID (RFC 9562 §5.4), the form of stream ids that other clients use.
+pub(super) fn random_id() -> String {
+    let bits = rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}
+
+#[cfg(test)]
+mod tests;
