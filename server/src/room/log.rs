@@ -132,7 +132,9 @@ impl Log {
     pub(super) fn take(&mut self, slot: Slot) -> Option<Taken> {
         let cursor = self.cursors.get_mut(&slot)?;
         loop {
-            let index = usize::try_from(cursor.next.checked_sub(self.first)?).ok()?;
+            // What was dropped before the cursor was not for its subscriber.
+            cursor.next = cursor.next.max(self.first);
+            let index = (cursor.next - self.first) as usize;
             let entry = self.entries.get_mut(index)?;
             cursor.next += 1;
             if !entry.audience.includes(slot) {

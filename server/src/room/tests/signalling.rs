@@ -1,0 +1,260 @@
+//! Joins, updates and requests (protocol.md §2.7 to §2.18).
+
+use super::*;
+use ParticipantState::{Active, Joined};
+use lkstream_proto::participant::Capability;
+use lkstream_proto::signal::{Echo, Ping, RequestReason, UpdateMetadata};
+
+#[test]
+fn the_join_response_has_what_clients_insist_on() {
+    // §2.7.
+    let mut scene = Scene::new();
+    scene.join("first");
+    let mut joining = scene.joining("second");
+    joining.name = "Second".to_owned();
+    joining.client.client_protocol = 2;
+    joining.client.capabilities = vec![Capability::CompressionDeflateRaw as i32];
+    let second = scene.enter(joining);
+    let Some(Response::Join(join)) = scene.heard(second).into_iter().next() else {
+        panic!("the first message is the join response");
+    };
+    let room = join.room.unwrap();
+    assert!(room.sid.starts_with("RM_"));
+    assert_eq!(room.creation_time_ms, 1_700_000_000_123);
+    assert_eq!(room.creation_time, 1_700_000_000);
+    assert_eq!(room.num_participants, 2);
+    let me = join.participant.unwrap();
+    assert!(me.sid.starts_with("PA_"));
+    assert_eq!(me.sid.len(), 15);
+    assert_eq!(me.state(), Joined);
+    assert_eq!(me.name, "Second");
+    assert!(me.joined_at_ms >= 1_700_000_000_123);
+    assert_eq!(me.client_protocol, 2);
+    assert!(me.inflates());
+    assert_eq!(join.other_participants.len(), 1);
+    assert_eq!(join.other_participants[0].identity, "first");
+    let server = join.server_info.unwrap();
+    assert_eq!(server.protocol, 17);
+    let version: Vec<u32> = server
+        .version
+        .split('.')
+        .map(|part| part.parse().unwrap())
+        .collect();
+    assert!(version >= vec![1, 8, 0], "semver of at least 1.8.0");
+    assert_eq!(join.server_version, server.version);
+    assert!(join.ping_interval > 0 && join.ping_timeout > join.ping_interval);
+    assert!(!join.subscriber_primary);
+}
+
+#[test]
+fn others_learn_of_a_newcomer_at_once_with_growing_versions() {
+    // §2.9, §5.3.
+    let mut scene = Scene::new();
+    let a = scene.join("a");
+    scene.forget_outputs();
+    let mut joining = scene.joining("b");
+    joining.client.client_protocol = 1;
+    let b = scene.enter(joining);
+    assert_eq!(scene.updates(a), [("b".to_owned(), Joined, 1)]);
+    assert_eq!(scene.room.participant(b).unwrap().client_protocol, 1);
+    scene.heard(b);
+    scene.connect(b);
+    assert_eq!(scene.updates(a), [("b".to_owned(), Active, 2)]);
+    assert_eq!(
+        scene.updates(b),
+        [("b".to_owned(), Active, 2)],
+        "itself too"
+    );
+}
+
+#[test]
+fn hidden_participants_are_not_in_the_join_response() {
+    // §2.9.
+    let mut scene = Scene::new();
+    let mut joining = scene.joining("ghost");
+    joining.permission.hidden = true;
+    scene.join_as(joining);
+    let joining = scene.joining("a");
+    let a = scene.enter(joining);
+    let Some(Response::Join(join)) = scene.heard(a).into_iter().next() else {
+        panic!("no join response");
+    };
+    assert_eq!(join.other_participants, []);
+    assert_eq!(join.room.unwrap().num_participants, 1);
+}
+
+#[test]
+fn pings_are_answered() {
+    // §2.11.
+    let mut scene = Scene::new();
+    let a = scene.join("a");
+    scene.heard(a);
+    scene.seconds(2);
+    scene.heard(a);
+    scene.request(a, Request::Ping(5));
+    scene.request(
+        a,
+        Request::PingReq(Ping {
+            timestamp: 99,
+            rtt: 3,
+        }),
+    );
+    let heard = scene.heard(a);
+    let [Response::Pong(_), Response::PongResp(pong)] = &heard[..] else {
+        panic!("no pongs: {heard:?}");
+    };
+    assert_eq!(pong.last_ping_timestamp, 99);
+    assert_eq!(pong.timestamp, 1_700_000_002_123);
+}
+
+fn change(name: &str, metadata: &str, attributes: &[(&str, &str)]) -> UpdateMetadata {
+    UpdateMetadata {
+        name: name.to_owned(),
+        metadata: metadata.to_owned(),
+        attributes: attributes
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        request_id: 42,
+    }
+}
+
+fn outcome(scene: &mut Scene, id: MemberId) -> (RequestReason, bool) {
+    let heard = scene.heard(id);
+    let updated = heard
+        .iter()
+        .any(|response| matches!(response, Response::Update(_)));
+    let reason = heard
+        .iter()
+        .find_map(|response| match response {
+            Response::RequestResponse(response) => {
+                assert_eq!(response.request_id, 42);
+                assert!(matches!(response.request, Some(Echo::UpdateMetadata(_))));
+                Some(response.reason())
+            }
+            _ => None,
+        })
+        .expect("silence makes clients wait for 5 s");
+    (reason, updated)
+}
+
+#[test]
+fn own_metadata_is_updated_with_the_right_to() {
+    // §2.16.
+    let mut scene = Scene::new();
+    let b = scene.join("b");
+    let mut joining = scene.joining("a");
+    joining.permission.can_update_metadata = true;
+    joining.name = "Old".to_owned();
+    joining.attributes.insert("gone".to_owned(), "1".to_owned());
+    joining.attributes.insert("kept".to_owned(), "2".to_owned());
+    let a = scene.join_as(joining);
+    scene.forget_outputs();
+    let version = scene.room.participant(a).unwrap().version;
+    scene.request(
+        a,
+        Request::UpdateMetadata(change("", "m", &[("gone", ""), ("new", "3")])),
+    );
+    assert_eq!(outcome(&mut scene, a), (RequestReason::Ok, true));
+    assert_eq!(scene.updates(b).len(), 1);
+    let info = scene.room.participant(a).unwrap();
+    assert_eq!(info.name, "Old", "empty leaves it");
+    assert_eq!(info.metadata, "m");
+    let attributes: Vec<(&str, &str)> = info
+        .attributes
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(attributes, [("kept", "2"), ("new", "3")]);
+    assert_eq!(info.version, version + 1);
+    for too_large in [
+        change(&"n".repeat(257), "", &[]),
+        change("", &"m".repeat(512 * 1024 + 1), &[]),
+        change("", "", &[("k", &"v".repeat(64 * 1024))]),
+    ] {
+        scene.request(a, Request::UpdateMetadata(too_large));
+        assert_eq!(
+            outcome(&mut scene, a),
+            (RequestReason::LimitExceeded, false)
+        );
+    }
+}
+
+#[test]
+fn own_metadata_is_not_updated_without_the_right_to() {
+    // §2.16.
+    let mut scene = Scene::new();
+    let a = scene.join("a");
+    scene.forget_outputs();
+    scene.request(a, Request::UpdateMetadata(change("x", "", &[])));
+    assert_eq!(outcome(&mut scene, a), (RequestReason::NotAllowed, false));
+    assert_eq!(scene.room.participant(a).unwrap().name, "");
+}
+
+#[test]
+fn tracks_are_refused_with_an_echo() {
+    // §2.17: silence would hang the call for 10 s.
+    let mut scene = Scene::new();
+    let a = scene.join("a");
+    scene.forget_outputs();
+    let track = Bytes::from_static(b"\x0a\x03cid");
+    scene.request(a, Request::AddTrack(track.clone()));
+    scene.request(a, Request::PublishDataTrack(track.clone()));
+    let heard = scene.heard(a);
+    let [
+        Response::RequestResponse(first),
+        Response::RequestResponse(second),
+    ] = &heard[..]
+    else {
+        panic!("no refusals: {heard:?}");
+    };
+    assert_eq!(first.reason(), RequestReason::UnsupportedType);
+    assert_eq!(first.request, Some(Echo::AddTrack(track.clone())));
+    assert_eq!(second.request, Some(Echo::PublishDataTrack(track)));
+    assert_eq!(scene.room.stats().requests_refused, 2);
+}
+
+#[test]
+fn old_clients_and_full_rooms_are_refused() {
+    // §2.18, §1.4.
+    let mut scene = Scene::with(|limits| limits.participants = 2);
+    scene.join("a");
+    let mut joining = scene.joining("old");
+    joining.client.protocol = 12;
+    assert_eq!(
+        scene.room.join(scene.now, joining),
+        Err(JoinError::Protocol {
+            protocol: 12,
+            minimum: 13
+        })
+    );
+    scene.join("b");
+    let joining = scene.joining("c");
+    assert_eq!(
+        scene.room.join(scene.now, joining),
+        Err(JoinError::Full { limit: 2 })
+    );
+    // Coming back is no new participant.
+    scene.join("a");
+    assert_eq!(scene.room.participants(), 2);
+}
+
+#[test]
+fn room_updates_are_rare() {
+    // §2.10.
+    let mut scene = Scene::new();
+    let a = scene.join("a");
+    for n in 0..20 {
+        scene.join(&format!("p{n}"));
+    }
+    scene.seconds(6);
+    let rooms: Vec<u32> = scene
+        .heard(a)
+        .into_iter()
+        .filter_map(|response| match response {
+            Response::RoomUpdate(update) => Some(update.room.unwrap().num_participants),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rooms, [21]);
+}
