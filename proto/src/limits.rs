@@ -34,6 +34,10 @@ pub const ATTRIBUTES_BYTES: usize = 64 * 1024;
 /// Bytes of one signalling message at most (protocol.md §2.5).
 pub const SIGNAL_BYTES: usize = 2 * 1024 * 1024;
 
+/// Fields of the message inside a signalling message at most, participants above all. Ours: it keeps
+/// what is decoded below about 16 MB, and is more than fit into [`SIGNAL_BYTES`] with real content.
+pub const SIGNAL_FIELDS: usize = 32_768;
+
 /// Bytes of a join request after inflation at most (protocol.md §2.3).
 pub const JOIN_REQUEST_BYTES: usize = 1024 * 1024;
 

@@ -28,6 +28,7 @@ pub use user::{
 };
 
 use crate::limits;
+use crate::wire::Irregular;
 
 /// The two kinds of data channel that carry packets (protocol.md §3.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,6 +158,12 @@ pub enum DecodeError {
         /// Bytes allowed.
         limit: usize,
     },
+    /// More fields than any signalling message has ([`limits::SIGNAL_FIELDS`]).
+    #[error("message has more than {limit} fields")]
+    TooManyFields {
+        /// Fields allowed.
+        limit: usize,
+    },
     /// Not well-formed protobuf of this schema; the text names field and cause, never content.
     #[error("malformed protobuf: {cause}")]
     Malformed {
@@ -169,6 +176,14 @@ impl From<prost::DecodeError> for DecodeError {
     fn from(error: prost::DecodeError) -> Self {
         Self::Malformed {
             cause: error.to_string(),
+        }
+    }
+}
+
+impl From<Irregular> for DecodeError {
+    fn from(_: Irregular) -> Self {
+        Self::Malformed {
+            cause: "a field is cut off or not in its shortest form".to_owned(),
         }
     }
 }

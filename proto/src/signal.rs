@@ -22,6 +22,7 @@ pub use messages::{
 
 use crate::limits;
 use crate::packet::DecodeError;
+use crate::wire::Fields;
 
 /// From client to server.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -140,13 +141,29 @@ pub enum Response {
     MediaSectionsRequirement(MediaSectionsRequirement),
 }
 
-/// Refuses what is larger than a signalling message may be (protocol.md §2.5).
-fn check_size(bytes: &Bytes) -> Result<(), DecodeError> {
+/// Refuses what is larger than a signalling message may be (protocol.md §2.5), and what would take
+/// far more memory decoded than encoded: an empty participant is two bytes on the wire.
+fn check(bytes: &Bytes) -> Result<(), DecodeError> {
     if bytes.len() > limits::SIGNAL_BYTES {
         return Err(DecodeError::TooLarge {
             size: bytes.len(),
             limit: limits::SIGNAL_BYTES,
         });
+    }
+    let mut fields = 0;
+    for message in Fields::new(bytes) {
+        for field in Fields::new(message?.block()) {
+            // What only looks like a message, for example a text, ends or not; prost judges it.
+            if field.is_err() {
+                break;
+            }
+            fields += 1;
+            if fields > limits::SIGNAL_FIELDS {
+                return Err(DecodeError::TooManyFields {
+                    limit: limits::SIGNAL_FIELDS,
+                });
+            }
+        }
     }
     Ok(())
 }
@@ -155,9 +172,10 @@ impl SignalRequest {
     /// Decodes one WebSocket binary message.
     ///
     /// # Errors
-    /// [`DecodeError`] above [`limits::SIGNAL_BYTES`] or for anything that is not this message.
+    /// [`DecodeError`] above [`limits::SIGNAL_BYTES`] or [`limits::SIGNAL_FIELDS`], or for anything
+    /// that is not this message.
     pub fn from_bytes(bytes: Bytes) -> Result<Self, DecodeError> {
-        check_size(&bytes)?;
+        check(&bytes)?;
         Ok(Self::decode(bytes)?)
     }
 
@@ -179,9 +197,10 @@ impl SignalResponse {
     /// Decodes one WebSocket binary message.
     ///
     /// # Errors
-    /// [`DecodeError`] above [`limits::SIGNAL_BYTES`] or for anything that is not this message.
+    /// [`DecodeError`] above [`limits::SIGNAL_BYTES`] or [`limits::SIGNAL_FIELDS`], or for anything
+    /// that is not this message.
     pub fn from_bytes(bytes: Bytes) -> Result<Self, DecodeError> {
-        check_size(&bytes)?;
+        check(&bytes)?;
         Ok(Self::decode(bytes)?)
     }
 

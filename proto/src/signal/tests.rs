@@ -274,6 +274,25 @@ fn messages_are_limited_to_2_mib() {
 }
 
 #[test]
+fn a_small_message_does_not_become_a_large_one() {
+    let update = |participants: usize| {
+        let mut bytes = Vec::new();
+        crate::wire::put_block(&mut bytes, 5, &b"\x0a\x00".repeat(participants));
+        SignalResponse::from_bytes(bytes.into())
+    };
+    assert!(update(limits::SIGNAL_FIELDS).is_ok());
+    assert_eq!(
+        update(limits::SIGNAL_FIELDS + 1),
+        Err(DecodeError::TooManyFields {
+            limit: limits::SIGNAL_FIELDS
+        })
+    );
+    // A large token is text, not fields.
+    let token = SignalResponse::from(Response::RefreshToken("\n\0".repeat(100)));
+    assert_eq!(SignalResponse::from_bytes(token.to_bytes()).unwrap(), token);
+}
+
+#[test]
 fn candidates_are_json_with_nothing_missing() {
     // Section 3.3.
     let candidate = Candidate::new("candidate:1 1 udp 1 127.0.0.1 7 typ host", "0");

@@ -96,6 +96,22 @@ fn times_have_a_leeway_of_60_s() {
 }
 
 #[test]
+fn not_before_and_issued_at_count_each_alone() {
+    for claim in ["nbf", "iat"] {
+        let json =
+            |seconds: u64| format!(r#"{{"iss":"devkey","exp":1900000000,"{claim}":{seconds}}}"#);
+        assert!(verify_json(&json(NOW + 60)).is_ok(), "{claim}");
+        assert_eq!(
+            verify_json(&json(NOW + 61)),
+            Err(TokenError::NotYetValid {
+                wait: Duration::from_secs(61)
+            }),
+            "{claim}"
+        );
+    }
+}
+
+#[test]
 fn an_expiry_is_mandatory() {
     for json in [
         r#"{"iss":"devkey","sub":"a"}"#,
