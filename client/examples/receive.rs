@@ -18,7 +18,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut texts, mut files) = (room.text_streams("lk.chat"), room.byte_streams("files"));
     loop {
         tokio::select! {
-            Some(text) = texts.next() => println!("{}: {}", text.info().sender, text.read_all(1 << 20).await?),
+            Some(text) = texts.next() => {
+                let sender = text.info().sender.clone();
+                println!("{sender}: {}", text.read_all(1 << 20).await?);
+            }
             Some(file) = files.next() => println!("stored {}", file.write_to_dir(directory).await?.path.display()),
             reason = room.closed() => return Ok(println!("the room is gone: {reason}")),
         }

@@ -283,8 +283,10 @@ impl Session {
                     limit: self.config.transport_timeout,
                 });
             }
-            Phase::Ended => return,
             _ => {}
+        }
+        if self.phase == Phase::Ended {
+            return;
         }
         let Some(ping) = &mut self.ping else {
             return;

@@ -165,6 +165,7 @@ fn refusal(status: u16, body: &[u8]) -> ConnectError {
         }
         reason.push(c);
     }
+    reason.truncate(reason.trim_end().len());
     if reason.is_empty() {
         reason.push_str("no reason given");
     }
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     /// Answers one request with `response` and closes.
-    async fn ask(response: &'static [u8]) -> Result<WebSocket, ConnectError> {
+    async fn ask(response: &'static [u8]) -> Result<(), ConnectError> {
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let server = ServerUrl::parse("ws://host").unwrap();
         let answer = async move {
@@ -216,6 +217,7 @@ mod tests {
             answer
         )
         .0
+        .map(drop)
     }
 
     #[tokio::test]

@@ -31,13 +31,14 @@ pub fn safe_name(name: &str) -> String {
         return UNNAMED.to_owned();
     }
     let mut safe: String = last
+        .trim_start()
         .chars()
         .map(|c| if is_unsafe(c) { '_' } else { c })
         .collect();
     if safe.starts_with('.') {
         safe.replace_range(..1, "_");
     }
-    let mut safe = cut(safe.trim_start());
+    let mut safe = cut(&safe);
     safe.truncate(safe.trim_end_matches(['.', ' ']).len());
     if safe.is_empty() {
         return UNNAMED.to_owned();

@@ -55,6 +55,12 @@ impl Source {
         self.length
     }
 
+    /// Bytes read so far.
+    #[cfg(test)]
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The file's own name, if it is UTF-8 after replacement.
     pub(crate) fn name(&self) -> Option<String> {
         self.path
