@@ -386,3 +386,11 @@ impl Ice {
         self.next_tick = None;
     }
 }
+
+#[cfg(test)]
+impl Ice {
+    /// The host moved: its old addresses are gone.
+    pub(crate) fn forget_locals_for_test(&mut self, locals: &[SocketAddr]) {
+        self.locals = locals.to_vec();
+    }
+}

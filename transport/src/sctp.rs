@@ -322,11 +322,14 @@ impl Sctp {
                 _ => {}
             }
         }
+        // An association begins closed; without streams nothing but its state tells that it ended.
+        let ended =
+            |association: &Association| association.is_closed() && !association.is_handshaking();
         if self.lost.is_none()
             && self
                 .association
                 .as_ref()
-                .is_some_and(|(_, association)| association.is_closed())
+                .is_some_and(|(_, association)| ended(association))
         {
             self.lost = Some(Loss::Remote);
         }

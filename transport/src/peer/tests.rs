@@ -1,1 +1,617 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod pair;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::pair::{A, B, Pair, Setting, credentials};
+use super::Received;
+use crate::channel::{ChannelConfig, ChannelId, Order, Reliability, RetransmitLimit};
+use crate::config::IceMode;
+use crate::error::SendError;
+use crate::event::{Cause, Event};
+
+const MESSAGE: usize = 15_000;
+
+fn second(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn a_client_and_a_lite_server_connect() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    assert!(
+        pair.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        pair.elapsed()
+    );
+    let (reliable, lossy) = (pair.channel(A, "_reliable"), pair.channel(A, "_lossy"));
+    // The server answers `active`, so it is the DTLS client and the offerer's streams are odd.
+    assert_eq!((reliable.stream(), lossy.stream()), (1, 3));
+    assert_eq!(pair.channel(B, "_reliable"), reliable);
+    assert_eq!(pair.reliability(B, "_reliable"), Reliability::Reliable);
+    assert_eq!(pair.reliability(B, "_lossy"), Reliability::Lossy);
+    for side in [A, B] {
+        for channel in [reliable, lossy] {
+            pair.send(side, channel, b"hello");
+            pair.send(side, channel, b"");
+        }
+    }
+    pair.run_for(second(1));
+    for side in [A, B] {
+        for channel in [reliable, lossy] {
+            assert_eq!(
+                pair.received(side, channel),
+                [&b"hello"[..], b""],
+                "{side} {channel}"
+            );
+        }
+        assert_eq!(pair.peer(side).acknowledged(reliable), 5);
+        assert_eq!(pair.peer(side).buffered(reliable), 0);
+    }
+}
+
+#[test]
+fn two_full_agents_connect() {
+    let mut pair = Pair::new(Setting {
+        ice: [IceMode::Full, IceMode::Full],
+        ..Setting::default()
+    });
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.send(A, channel, b"x");
+    pair.run_for(second(1));
+    assert_eq!(pair.received(B, channel), [b"x"]);
+}
+
+#[test]
+fn a_lite_server_may_offer() {
+    let mut pair = Pair::new(Setting {
+        ice: [IceMode::Lite, IceMode::Full],
+        ..Setting::default()
+    });
+    pair.connect();
+    let channel = pair.channel(B, "_reliable");
+    pair.send(A, channel, b"x");
+    pair.run_for(second(1));
+    assert_eq!(pair.received(B, channel), [b"x"]);
+}
+
+#[test]
+fn a_connection_takes_round_trips_not_ticks() {
+    let mut pair = Pair::new(Setting {
+        delay: Duration::from_micros(50),
+        ..Setting::default()
+    });
+    pair.connect();
+    assert!(
+        pair.elapsed() < Duration::from_millis(5),
+        "{:?}",
+        pair.elapsed()
+    );
+}
+
+#[test]
+fn agreed_channels_need_no_open() {
+    let channels = vec![
+        ChannelConfig::reliable("_reliable").negotiated(100),
+        ChannelConfig::lossy("_lossy").negotiated(101),
+    ];
+    let setting = Setting {
+        channels: [channels.clone(), channels],
+        ..Setting::default()
+    };
+    let mut pair = Pair::new(setting);
+    pair.connect();
+    let (reliable, lossy) = (pair.channel(A, "_reliable"), pair.channel(B, "_lossy"));
+    assert_eq!((reliable.stream(), lossy.stream()), (100, 101));
+    pair.send(A, reliable, b"one");
+    pair.send(B, lossy, b"two");
+    pair.run_for(second(1));
+    assert_eq!(pair.received(B, reliable), [b"one"]);
+    assert_eq!(pair.received(A, lossy), [b"two"]);
+}
+
+#[test]
+fn both_sides_may_open_channels_of_any_kind() {
+    let kinds = [
+        Reliability::Partial {
+            order: Order::Unordered,
+            limit: RetransmitLimit::None,
+        },
+        Reliability::Partial {
+            order: Order::Ordered,
+            limit: RetransmitLimit::Count(3),
+        },
+        Reliability::Partial {
+            order: Order::Unordered,
+            limit: RetransmitLimit::Lifetime(500),
+        },
+    ];
+    let channels = |prefix: &str| -> Vec<_> {
+        let channel = |(index, reliability): (usize, &Reliability)| ChannelConfig {
+            label: format!("{prefix}{index}").into(),
+            reliability: *reliability,
+            negotiated: None,
+        };
+        kinds.iter().enumerate().map(channel).collect()
+    };
+    let mut pair = Pair::new(Setting {
+        channels: [channels("a"), channels("b")],
+        ..Setting::default()
+    });
+    pair.connect();
+    for (index, kind) in kinds.iter().enumerate() {
+        for (side, other, prefix) in [(A, B, "a"), (B, A, "b")] {
+            let label = format!("{prefix}{index}");
+            let channel = pair.channel(side, &label);
+            assert_eq!(pair.reliability(other, &label), *kind);
+            pair.send(side, channel, label.as_bytes());
+            pair.run_for(Duration::from_millis(200));
+            assert_eq!(pair.received(other, channel), [label.as_bytes()]);
+        }
+    }
+}
+
+#[test]
+fn ten_megabytes_go_both_ways() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.transfer([10_000_000, 10_000_000], channel, second(60));
+    for side in [A, B] {
+        assert_eq!(pair.peer(side).acknowledged(channel), pair.sent_bytes(side));
+        assert_eq!(pair.peer(side).buffered(channel), 0);
+        assert_eq!(pair.peer(side).room(channel), crate::limits::SEND_BUFFER);
+    }
+}
+
+#[test]
+fn lost_and_reordered_datagrams_are_made_good() {
+    let mut pair = Pair::new(Setting {
+        loss: 0.02,
+        jitter: Duration::from_millis(3),
+        ..Setting::default()
+    });
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.transfer([400_000, 400_000], channel, second(300));
+}
+
+#[test]
+fn lossy_messages_are_lost_and_do_not_hold_others_up() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let lossy = pair.channel(A, "_lossy");
+    pair.loss = 0.3;
+    for index in 0..300u32 {
+        pair.send(A, lossy, &index.to_be_bytes());
+        pair.run_for(Duration::from_millis(5));
+    }
+    pair.loss = 0.0;
+    pair.run_for(second(20));
+    let received = pair.received(B, lossy).len();
+    assert!((120..300).contains(&received), "{received} of 300");
+    assert_eq!(pair.peer(A).buffered(lossy), 0);
+}
+
+#[test]
+fn too_large_messages_leave_the_channel_good() {
+    let mut pair = Pair::new(Setting {
+        max_message_size: [262_144, 65_535],
+        ..Setting::default()
+    });
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    let now = pair.now;
+    assert_eq!(pair.peer(A).remote_max_message_size(), 65_535);
+    assert_eq!(
+        pair.peer(A)
+            .send(now, channel, Bytes::from(vec![0; 65_536])),
+        Err(SendError::TooLarge {
+            size: 65_536,
+            limit: 65_535
+        })
+    );
+    pair.send(A, channel, &[7; 65_535]);
+    pair.send(B, channel, &[8; 262_144]);
+    pair.run_for(second(5));
+    assert_eq!(pair.received(B, channel), [vec![7; 65_535]]);
+    assert_eq!(pair.received(A, channel), [vec![8; 262_144]]);
+}
+
+#[test]
+fn push_back_bounds_the_sender_and_ends() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.pulls = [true, false];
+    let message = Bytes::from(vec![1; MESSAGE]);
+    let mut given = 0;
+    for _ in 0..2_000 {
+        let now = pair.now;
+        match pair.peer(A).send(now, channel, message.clone()) {
+            Ok(()) => given += 1,
+            Err(error) => assert_eq!(error, SendError::Full),
+        }
+        pair.run_for(Duration::from_millis(5));
+    }
+    let bound = crate::limits::SEND_BUFFER + crate::limits::RECEIVE_WINDOW + 2 * MESSAGE;
+    assert!(given * MESSAGE <= bound, "{given} messages");
+    assert!(
+        given * MESSAGE >= crate::limits::RECEIVE_WINDOW,
+        "{given} messages"
+    );
+    assert_eq!(pair.peer(A).room(channel), 0);
+    assert!(pair.received(B, channel).is_empty());
+
+    pair.pulls = [true, true];
+    pair.wake(B);
+    let before = pair.now;
+    pair.run_until(second(60), |pair| pair.received[B].len() == given);
+    // The sender is told at once, it does not find out by its timer.
+    assert!(
+        pair.now - before < Duration::from_millis(1_500),
+        "{:?}",
+        pair.now - before
+    );
+    assert!(pair.events(A).contains(&Event::Writable(channel)));
+    assert!(pair.peer(A).room(channel) > 0);
+    // And it is fast again.
+    let before = pair.now;
+    pair.transfer([5_000_000, 0], channel, second(30));
+    assert!(pair.now - before < second(10), "{:?}", pair.now - before);
+}
+
+#[test]
+fn a_restart_keeps_channels_and_finds_a_new_path() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    let ufrags = [
+        pair.peer(A).local_ufrag().to_owned(),
+        pair.peer(B).local_ufrag().to_owned(),
+    ];
+    // The client moves to another address; nothing from the old one arrives any more.
+    pair.send(A, channel, &[1; 100_000]);
+    pair.move_to(A, "192.168.7.7:7777");
+    pair.run_for(second(9));
+    assert!(pair.events(A).contains(&Event::Disconnected));
+    assert!(pair.events(B).contains(&Event::Disconnected));
+    pair.restart(A);
+    let before = pair.now;
+    pair.run_until(second(5), |pair| !pair.received[B].is_empty());
+    assert!(
+        pair.now - before < Duration::from_millis(600),
+        "{:?}",
+        pair.now - before
+    );
+    assert_eq!(pair.received(B, channel), [vec![1; 100_000]]);
+    for (side, old) in [(A, &ufrags[0]), (B, &ufrags[1])] {
+        assert!(pair.events(side).contains(&Event::Reconnected));
+        assert_ne!(pair.peer(side).local_ufrag(), old);
+    }
+    assert_eq!(
+        pair.peer(B).remote_address(),
+        Some("192.168.7.7:7777".parse().unwrap())
+    );
+    pair.transfer([1_000_000, 1_000_000], channel, second(30));
+}
+
+#[test]
+fn a_restart_on_a_good_path_loses_nothing() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    for _ in 0..3 {
+        pair.send(A, channel, &[1; 200_000]);
+        pair.send(B, channel, &[2; 200_000]);
+        pair.restart(A);
+        pair.run_for(second(3));
+    }
+    assert_eq!(pair.received(B, channel).len(), 3);
+    assert_eq!(pair.received(A, channel).len(), 3);
+    assert!(!pair.events(A).contains(&Event::Disconnected));
+    assert!(pair.events(A).contains(&Event::Reconnected));
+}
+
+#[test]
+fn a_failed_path_comes_back_by_a_restart() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.send(A, channel, b"before");
+    pair.blackout = true;
+    pair.send(B, channel, b"during");
+    pair.run_for(second(60));
+    for side in [A, B] {
+        assert!(pair.events(side).contains(&Event::Failed), "{side}");
+        assert!(!pair.peer(side).is_closed());
+    }
+    pair.blackout = false;
+    pair.restart(A);
+    pair.run_for(second(3));
+    assert_eq!(pair.received(B, channel), [b"before"]);
+    assert_eq!(pair.received(A, channel), [b"during"]);
+}
+
+#[test]
+fn a_short_blackout_heals_without_a_restart() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.blackout = true;
+    pair.send(A, channel, b"late");
+    pair.run_for(second(9));
+    pair.blackout = false;
+    pair.run_for(second(4));
+    assert!(pair.events(A).contains(&Event::Disconnected));
+    assert!(pair.events(A).contains(&Event::Reconnected));
+    assert_eq!(pair.received(B, channel), [b"late"]);
+}
+
+#[test]
+fn a_second_offer_is_answered_in_the_same_shape() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let (offer, answer) = (pair.offer.clone(), pair.answer.clone());
+    let now = pair.now;
+    let again = pair.peer(B).handle_reoffer(now, &offer).unwrap();
+    let lines = |sdp: &str| {
+        sdp.lines()
+            .filter(|line| !line.starts_with("o="))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&again), lines(&answer));
+    let channel = pair.channel(A, "_reliable");
+    pair.send(A, channel, b"still here");
+    pair.run_for(second(1));
+    assert_eq!(pair.received(B, channel), [b"still here"]);
+}
+
+#[test]
+fn descriptions_that_do_not_fit_are_refused_and_do_no_harm() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let now = pair.now;
+    let (offer, answer) = (pair.offer.clone(), pair.answer.clone());
+    assert!(pair.peer(A).handle_answer(now, &answer).is_err());
+    assert!(pair.peer(B).handle_reoffer(now, "v=0\r\n").is_err());
+    let at = offer.find("sha-256 ").unwrap() + 8;
+    let mut other = offer.clone();
+    other.replace_range(
+        at..at + 2,
+        if &offer[at..at + 2] == "00" {
+            "11"
+        } else {
+            "00"
+        },
+    );
+    assert_eq!(
+        pair.peer(B).handle_reoffer(now, &other),
+        Err(crate::SdpError::FingerprintChanged)
+    );
+    let channel = pair.channel(A, "_reliable");
+    pair.send(A, channel, b"still here");
+    pair.run_for(second(1));
+    assert_eq!(pair.received(B, channel), [b"still here"]);
+}
+
+#[test]
+fn a_wrong_certificate_ends_the_connection() {
+    let mut setting = Setting::default();
+    setting.forge = true;
+    let mut pair = Pair::new(setting);
+    pair.run_for(second(30));
+    assert!(
+        pair.events(B).contains(&Event::Closed(Cause::Dtls)),
+        "{:?}",
+        pair.events(B)
+    );
+    assert!(
+        !pair
+            .events(B)
+            .iter()
+            .any(|event| matches!(event, Event::Connected | Event::ChannelOpen { .. }))
+    );
+}
+
+#[test]
+fn garbage_is_counted_and_nothing_else() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    let mut random = fastrand(99);
+    let remotes = [pair.address(A), "10.9.9.9:9".parse().unwrap()];
+    for round in 0..3_000usize {
+        let length = (random() % 1_400) as usize;
+        let mut data: Vec<u8> = (0..length).map(|_| random() as u8).collect();
+        if let Some(first) = data.first_mut() {
+            *first = [0, 1, 20, 21, 22, 23, 63, 64, 128, 255][round % 10];
+        }
+        if data.len() > 20 && round % 10 == 0 {
+            data[4..8].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
+            let claimed = u16::try_from(length - 20).unwrap();
+            data[2..4].copy_from_slice(&claimed.to_be_bytes());
+        }
+        if data.len() > 13 && (2..7).contains(&(round % 10)) {
+            data[1..5].copy_from_slice(&[0xfe, 0xfd, 0, (round % 3) as u8]);
+            let claimed = u16::try_from(length - 13).unwrap();
+            data[11..13].copy_from_slice(&claimed.to_be_bytes());
+        }
+        let received = Received {
+            remote: remotes[round % 2],
+            local: None,
+            data: &data,
+            segment_size: 1 + (random() % 1_500) as usize,
+        };
+        let now = pair.now;
+        pair.peer(B).handle_received(now, received);
+    }
+    pair.send(A, channel, b"still here");
+    pair.run_for(second(2));
+    assert_eq!(pair.received(B, channel), [b"still here"]);
+    let stats = pair.peer(B).stats();
+    assert!(
+        stats.datagrams_dropped > 1_000 && stats.stun_refused > 100 && stats.dtls_refused > 100,
+        "{stats:?}"
+    );
+    assert_eq!(pair.peer(B).remote_address(), Some(remotes[0]));
+}
+
+#[test]
+fn changed_datagrams_do_no_harm() {
+    let mut pair = Pair::new(Setting {
+        corruption: 0.05,
+        ..Setting::default()
+    });
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.transfer([300_000, 300_000], channel, second(300));
+}
+
+#[test]
+fn hostile_control_messages_are_counted() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    for (stream, bytes) in [
+        (channel.stream(), &b"\x03\xff"[..]),
+        (channel.stream(), b""),
+        (500, b"\x03nonsense"),
+        (502, b"\xff"),
+    ] {
+        pair.control(A, stream, bytes);
+    }
+    // More channels than allowed.
+    let open = crate::dcep::Message::Open {
+        label: "x".into(),
+        reliability: Reliability::Reliable,
+    }
+    .encode()
+    .unwrap();
+    for stream in 0..40 {
+        pair.control(A, 601 + 2 * stream, &open);
+    }
+    pair.run_for(second(5));
+    let opened = pair
+        .events(B)
+        .iter()
+        .filter(|event| matches!(event, Event::ChannelOpen { .. }))
+        .count();
+    assert_eq!(opened, 16);
+    assert!(
+        pair.peer(B).stats().dcep_refused >= 20,
+        "{:?}",
+        pair.peer(B).stats()
+    );
+    pair.send(A, channel, b"still here");
+    pair.run_for(second(2));
+    assert_eq!(pair.received(B, channel), [b"still here"]);
+}
+
+#[test]
+fn a_channel_closes_on_both_sides() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let (reliable, lossy) = (pair.channel(A, "_reliable"), pair.channel(A, "_lossy"));
+    let now = pair.now;
+    pair.peer(A).close_channel(now, lossy);
+    assert_eq!(
+        pair.peer(A).send(now, lossy, Bytes::from_static(b"x")),
+        Err(SendError::Closed)
+    );
+    pair.run_for(second(3));
+    for side in [A, B] {
+        assert!(
+            pair.events(side).contains(&Event::ChannelClosed(lossy)),
+            "{side}"
+        );
+        let now = pair.now;
+        assert_eq!(
+            pair.peer(side).send(now, lossy, Bytes::from_static(b"x")),
+            Err(SendError::Closed)
+        );
+    }
+    pair.send(A, reliable, b"still here");
+    pair.run_for(second(1));
+    assert_eq!(pair.received(B, reliable), [b"still here"]);
+}
+
+#[test]
+fn closing_is_told_to_the_other_side() {
+    for side in [A, B] {
+        let mut pair = Pair::new(Setting::default());
+        pair.connect();
+        let channel = pair.channel(A, "_reliable");
+        let now = pair.now;
+        pair.peer(side).close(now);
+        assert_eq!(
+            pair.peer(side).send(now, channel, Bytes::from_static(b"x")),
+            Err(SendError::Closed)
+        );
+        pair.run_for(second(1));
+        assert!(pair.events(side).contains(&Event::Closed(Cause::Local)));
+        assert!(
+            pair.events(1 - side)
+                .contains(&Event::Closed(Cause::Remote)),
+            "{:?}",
+            pair.events(1 - side)
+        );
+        assert_eq!(pair.peer(side).poll_timeout(), None);
+        assert_eq!(pair.peer(1 - side).poll_timeout(), None);
+    }
+}
+
+#[test]
+fn unknown_channels_are_closed_and_empty() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = ChannelId(77);
+    let now = pair.now;
+    let peer = pair.peer(A);
+    assert_eq!(
+        peer.send(now, channel, Bytes::from_static(b"x")),
+        Err(SendError::Closed)
+    );
+    assert_eq!(peer.receive(channel), None);
+    assert_eq!(
+        (
+            peer.buffered(channel),
+            peer.room(channel),
+            peer.acknowledged(channel)
+        ),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn configurations_that_cannot_work_are_refused() {
+    let pair = Pair::new(Setting::default());
+    let base = |change: fn(&mut crate::PeerConfig)| {
+        let mut config = crate::PeerConfig::new(Arc::clone(&pair.certificate), credentials(9));
+        change(&mut config);
+        crate::Peer::offer(pair.now, config).map(|_| ())
+    };
+    assert!(base(|_| {}).is_ok());
+    assert!(base(|config| config.ice = IceMode::Lite).is_err());
+    assert!(base(|config| config.sctp_packet = 10).is_err());
+    assert!(base(|config| config.receive_window = 10).is_err());
+    assert!(base(|config| config.send_buffer = 0).is_err());
+}
+
+/// A small generator (Knuth's constants), since tests must repeat.
+fn fastrand(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    }
+}
