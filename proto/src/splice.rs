@@ -6,6 +6,7 @@
 //! is decoded and encoded again first, or refused; for every accepted packet, decoding the spliced
 //! bytes gives what changing the decoded packet would have given.
 
+mod change;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -16,10 +17,8 @@ use bytes::Bytes;
 
 use crate::limits;
 use crate::packet::{DataPacket, DecodeError};
-use crate::wire::{
-    Content, Field, Fields, Irregular, block_len, put_block, put_block_start, put_number, put_text,
-    text_len,
-};
+use crate::wire::{Content, Field, Fields, Irregular, put_text, text_len};
+use change::Change;
 use schema::PACKET;
 
 /// Field numbers that the splice reads or writes (protocol.md §4.1, §5.1).
@@ -458,133 +457,6 @@ impl PacketView {
             self.message(ValueKind::User)
         };
         blocks(message, tag::USER_DESTINATIONS)
-    }
-}
-
-/// What happens to the value of a packet.
-enum Change<'a> {
-    /// Nothing.
-    None,
-    /// A user packet gets the sender's name and the same destinations as the packet.
-    User(&'a [u8]),
-    /// A message is marked as generated: it is the value `tag` itself, or field `around` of it.
-    Generated {
-        tag: u32,
-        outside: &'a [u8],
-        around: u32,
-        message: &'a [u8],
-        generated: u32,
-    },
-}
-
-impl Change<'_> {
-    /// Bytes that [`Change::write`] writes.
-    fn len(&self, view: &PacketView, sender: &Sender<'_>) -> usize {
-        match *self {
-            Self::None => 0,
-            Self::User(user) => {
-                block_len(tag::USER, Self::user_len(user, view, sender))
-                    + view
-                        .inner_destinations()
-                        .map(|name| block_len(tag::DESTINATIONS, name.len()))
-                        .sum::<usize>()
-            }
-            Self::Generated {
-                tag,
-                outside,
-                around,
-                message,
-                generated,
-            } => block_len(
-                tag,
-                Self::generated_len(outside, around, message, generated),
-            ),
-        }
-    }
-
-    fn user_len(user: &[u8], view: &PacketView, sender: &Sender<'_>) -> usize {
-        regular(user)
-            .filter(|field| stays_in_user(field.tag, view))
-            .map(|field| field.whole.len())
-            .sum::<usize>()
-            + text_len(tag::USER_SID, sender.sid.len())
-            + text_len(tag::USER_IDENTITY, sender.identity.len())
-            + view
-                .outer_destinations()
-                .map(|name| block_len(tag::USER_DESTINATIONS, name.len()))
-                .sum::<usize>()
-    }
-
-    fn message_len(message: &[u8], generated: u32) -> usize {
-        // Key and number of `generated` are one byte each.
-        2 + regular(message)
-            .filter(|field| field.tag != generated)
-            .map(|field| field.whole.len())
-            .sum::<usize>()
-    }
-
-    fn generated_len(outside: &[u8], around: u32, message: &[u8], generated: u32) -> usize {
-        let message = Self::message_len(message, generated);
-        if around == 0 {
-            return message;
-        }
-        block_len(around, message)
-            + regular(outside)
-                .filter(|field| field.tag != around)
-                .map(|field| field.whole.len())
-                .sum::<usize>()
-    }
-
-    fn write(&self, view: &PacketView, sender: &Sender<'_>, buf: &mut Vec<u8>) {
-        match *self {
-            Self::None => {}
-            Self::User(user) => {
-                put_block_start(buf, tag::USER, Self::user_len(user, view, sender));
-                for field in regular(user).filter(|field| stays_in_user(field.tag, view)) {
-                    buf.extend_from_slice(field.whole);
-                }
-                put_text(buf, tag::USER_SID, sender.sid.as_bytes());
-                put_text(buf, tag::USER_IDENTITY, sender.identity.as_bytes());
-                for name in view.outer_destinations() {
-                    put_block(buf, tag::USER_DESTINATIONS, name);
-                }
-                for name in view.inner_destinations() {
-                    put_block(buf, tag::DESTINATIONS, name);
-                }
-            }
-            Self::Generated {
-                tag,
-                outside,
-                around,
-                message,
-                generated,
-            } => {
-                put_block_start(
-                    buf,
-                    tag,
-                    Self::generated_len(outside, around, message, generated),
-                );
-                if around != 0 {
-                    for field in regular(outside).filter(|field| field.tag != around) {
-                        buf.extend_from_slice(field.whole);
-                    }
-                    put_block_start(buf, around, Self::message_len(message, generated));
-                }
-                for field in regular(message).filter(|field| field.tag != generated) {
-                    buf.extend_from_slice(field.whole);
-                }
-                put_number(buf, generated, 1);
-            }
-        }
-    }
-}
-
-/// Whether a field of a user packet stays as the sender wrote it.
-fn stays_in_user(tag: u32, view: &PacketView) -> bool {
-    match tag {
-        tag::USER_SID | tag::USER_IDENTITY => false,
-        tag::USER_DESTINATIONS => !view.has_destinations,
-        _ => true,
     }
 }
 
