@@ -328,10 +328,10 @@ pub(crate) fn size(bytes: u64) -> String {
         value /= 1000.0;
         unit = next;
     }
-    if value < 9.95 && value.fract() > 0.04 {
-        format!("{value:.1} {unit}")
-    } else {
-        format!("{value:.0} {unit}")
+    let short = format!("{value:.1}");
+    match short.strip_suffix(".0") {
+        None if value < 9.95 => format!("{short} {unit}"),
+        _ => format!("{value:.0} {unit}"),
     }
 }
 
