@@ -11,22 +11,16 @@ use super::payloads::{Payloads, assert_received};
 #[test]
 #[ignore = "needs the official peers"]
 fn through_ours() -> Result<(), Failure> {
-    python_to_python(&Site::ours()?, &[])
-}
-
-#[test]
-#[ignore = "needs the official peers"]
-fn through_ours_with_two_peer_connections() -> Result<(), Failure> {
-    python_to_python(&Site::ours()?, &["--dual"])
+    python_to_python(&Site::ours()?)
 }
 
 #[test]
 #[ignore = "needs the official peers"]
 fn through_stock() -> Result<(), Failure> {
-    python_to_python(&Site::stock()?, &[])
+    python_to_python(&Site::stock()?)
 }
 
-fn python_to_python(site: &Site, options: &[&str]) -> Result<(), Failure> {
+fn python_to_python(site: &Site) -> Result<(), Failure> {
     let payloads = Payloads::new()?;
     let sends = [
         ("send_text", "text", "lk.chat", &payloads.mixed),
@@ -41,15 +35,14 @@ fn python_to_python(site: &Site, options: &[&str]) -> Result<(), Failure> {
     ];
 
     let count = sends.len().to_string();
-    let arguments = [&["--count", &count, "--hold"], options].concat();
-    let mut bob = site.python("recv", "yard", "bob", &arguments)?;
+    let mut bob = site.python("recv", "yard", "bob", &["--count", &count, "--hold"])?;
     assert_eq!(bob.expect("joined")?["identity"], "bob");
 
     let what: Vec<String> = sends
         .iter()
         .map(|(how, .., payload)| payload.by(how))
         .collect();
-    let mut arguments = [&["--wait-for", "bob"], options].concat();
+    let mut arguments = vec!["--wait-for", "bob"];
     arguments.extend(what.iter().map(String::as_str));
     let mut alice = site.python("send", "yard", "alice", &arguments)?;
     let joined = alice.expect("joined")?;
