@@ -27,6 +27,8 @@ pub struct Duplicates {
 #[derive(Debug)]
 struct Seen {
     last: u32,
+    /// Every number from this one to `last` was seen.
+    unbroken: u32,
     at: Instant,
 }
 
@@ -51,6 +53,9 @@ impl Duplicates {
             if fresh && sequence <= seen.last {
                 return Verdict::Duplicate;
             }
+            if !fresh || seen.last.checked_add(1) != Some(sequence) {
+                seen.unbroken = sequence;
+            }
             seen.last = sequence;
             return Verdict::New;
         }
@@ -59,6 +64,7 @@ impl Duplicates {
         }
         let seen = Seen {
             last: sequence,
+            unbroken: sequence,
             at: now,
         };
         self.seen.insert(ParticipantSid::from(publisher), seen);
@@ -68,6 +74,13 @@ impl Duplicates {
     /// The last number of `publisher`; 0 when none is remembered.
     pub fn last(&self, publisher: &str) -> u32 {
         self.seen.get(publisher).map_or(0, |seen| seen.last)
+    }
+
+    /// Whether every packet of `publisher` from number `sequence` to its last one came here. A
+    /// gap need not be a loss: packets for others have numbers too. Always true of 0.
+    pub fn is_unbroken(&self, publisher: &str, sequence: u32) -> bool {
+        let seen = self.seen.get(publisher);
+        sequence == 0 || seen.is_some_and(|seen| seen.unbroken <= sequence)
     }
 
     /// Every publisher remembered with its last number, for a resume (protocol.md §2.15).
@@ -115,6 +128,21 @@ mod tests {
         assert_eq!(duplicates.judge(now, "PA_a", 3), Verdict::Duplicate);
         assert_eq!(duplicates.judge(now, "PA_b", 3), Verdict::New);
         assert_eq!(duplicates.last("PA_a"), 5);
+    }
+
+    #[test]
+    fn a_gap_is_remembered_until_the_publisher_is_forgotten() {
+        let now = Instant::now();
+        let mut duplicates = Duplicates::new(MEMORY, 8);
+        for sequence in [4, 5, 6] {
+            duplicates.judge(now, "PA_a", sequence);
+        }
+        assert!(duplicates.is_unbroken("PA_a", 4));
+        assert!(!duplicates.is_unbroken("PA_a", 3));
+        duplicates.judge(now, "PA_a", 8);
+        assert!(!duplicates.is_unbroken("PA_a", 6));
+        assert!(duplicates.is_unbroken("PA_a", 8));
+        assert!(duplicates.is_unbroken("PA_a", 0));
     }
 
     #[test]

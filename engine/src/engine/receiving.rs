@@ -22,6 +22,7 @@ use crate::stream::{self, Attributes, Content, StreamInfo, TextOperation, from_m
 struct Envelope<'a> {
     identity: &'a str,
     sid: &'a str,
+    sequence: u32,
     size: usize,
 }
 
@@ -54,6 +55,7 @@ impl Engine {
         let envelope = Envelope {
             identity: &packet.participant_identity,
             sid: &packet.participant_sid,
+            sequence: packet.sequence,
             size,
         };
         match packet.value {
@@ -141,6 +143,7 @@ impl Engine {
         let max_payload = self.config.max_payload;
         let event_info = info.clone();
         let mut stream = Stream::new(now, info, encoding, self.config.idle_timeout, max_payload);
+        stream.header_sequence = envelope.sequence;
         if wants_receipt {
             stream.asked = Asked::Yes;
         }
@@ -186,8 +189,12 @@ impl Engine {
             return Ok(());
         };
         self.refuse_overrun(now, id, envelope)?;
+        let duplicates = &self.duplicates;
         let arrived = self.incoming.change(now, id, |stream| {
             stream.note_publisher(envelope.identity);
+            if chunk.chunk_index == 1 {
+                stream.count_from_one(duplicates.is_unbroken(envelope.sid, stream.header_sequence));
+            }
             stream.chunk(now, chunk.chunk_index, chunk.content, envelope.size)
         });
         match arrived {

@@ -56,6 +56,8 @@ pub(crate) struct Stream {
     /// Who published it, as the server last wrote; receipts go there.
     pub(crate) publisher: Identity,
     pub(crate) asked: Asked,
+    /// Sequence number of the header's packet.
+    pub(crate) header_sequence: u32,
     /// When the last part of the stream came.
     pub(crate) last_part: Instant,
     /// When its sender left, and under which name.
@@ -112,6 +114,7 @@ impl Stream {
         Stream {
             publisher: info.sender.clone(),
             asked: Asked::No,
+            header_sequence: 0,
             last_part: now,
             left: None,
             idle,
@@ -170,6 +173,18 @@ impl Stream {
         self.finish(Attributes::new())
     }
 
+    /// Lets the index 1 be the first, if nothing came yet. Byte writers of PyPI livekit 0.21.0 to
+    /// 1.0.6 count so (protocol.md §5.6). A lost first chunk looks the same, so the doubt must be
+    /// ruled out: by the declared length, which is checked at the end, or by packet numbers that
+    /// are `unbroken` since the header. Text never counted from 1.
+    pub(crate) fn count_from_one(&mut self, unbroken: bool) {
+        let plain_bytes = self.info.kind() == StreamKind::Bytes && self.inflate.is_none();
+        let certain = unbroken || self.info.total_length.is_some();
+        if self.next_index == 0 && plain_bytes && certain {
+            self.next_index = 1;
+        }
+    }
+
     /// Takes a chunk whose packet had `packet` bytes.
     pub(crate) fn chunk(
         &mut self,
@@ -178,9 +193,6 @@ impl Stream {
         content: Bytes,
         packet: usize,
     ) -> Arrived {
-        if self.next_index == 0 && index == 1 && self.may_count_from_one() {
-            self.next_index = 1;
-        }
         if index < self.next_index {
             return Arrived::Duplicate;
         }
@@ -425,12 +437,6 @@ impl Stream {
             Some(declared) => ReadError::LengthExceeded { declared, received },
             None => payload_too_large(received, self.allowed),
         }
-    }
-
-    /// Byte writers of PyPI livekit 0.21.0 to 1.0.6 give their first chunk the index 1
-    /// (protocol.md §5.6). Text never did, and where it did a lost chunk would look like it.
-    fn may_count_from_one(&self) -> bool {
-        self.info.kind() == StreamKind::Bytes && self.inflate.is_none()
     }
 
     fn drop_empty_front(&mut self) {

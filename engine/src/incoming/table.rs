@@ -53,7 +53,7 @@ pub(crate) struct Table {
     unread: usize,
     /// Readers that are over their own budget.
     over_readers: usize,
-    /// Since when all readers together are over the connection's budget.
+    /// Since when all readers together are at the connection's budget.
     over_since: Option<Instant>,
     /// The driver was told to stop reading, by what the readers have unread.
     was_over: bool,
@@ -267,29 +267,25 @@ impl Table {
 
     /// The next time at which a stream may fail.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let over = self.is_over_budget();
-        if !over && self.timed == 0 {
+        let stalls = self.is_pressed();
+        let silence = self.timed > 0 && !self.is_over_budget();
+        if !stalls && !silence {
             return None;
         }
-        let deadlines = self.streams.values();
-        if over {
-            deadlines
-                .filter_map(|stream| self.stall_deadline(stream))
-                .min()
-        } else {
-            deadlines
-                .filter_map(|stream| self.silence_deadline(stream))
-                .min()
-        }
+        let deadlines = self.streams.values().flat_map(|stream| {
+            let stall = self.stall_deadline(stream).filter(|_| stalls);
+            let silent = self.silence_deadline(stream).filter(|_| silence);
+            stall.into_iter().chain(silent)
+        });
+        deadlines.min()
     }
 
     /// Fails the streams whose time has come.
     pub(crate) fn expire(&mut self, now: Instant) -> Expired {
         let mut expired = Expired::default();
-        while self.is_over_budget() {
-            let Some(key) = self.most_stalled(now) else {
-                break;
-            };
+        while self.is_pressed()
+            && let Some(key) = self.most_stalled(now)
+        {
             let stalled = self.stall_limit;
             self.change(now, IncomingId(key), |stream| {
                 let unread = stream.unread;
@@ -298,7 +294,7 @@ impl Table {
             expired.slow += 1;
             expired.failed.push(IncomingId(key));
         }
-        if !self.is_over_budget() && self.timed > 0 {
+        if self.timed > 0 && !self.is_over_budget() {
             let silent: Vec<u64> = self
                 .streams
                 .iter()
@@ -311,6 +307,11 @@ impl Table {
             }
         }
         expired
+    }
+
+    /// Whether stalled readers are to be looked for.
+    fn is_pressed(&self) -> bool {
+        self.over_readers > 0 || self.over_since.is_some()
     }
 
     /// The stream with the most unread among those that stalled.
@@ -381,7 +382,8 @@ impl Table {
     fn note_flow(&mut self, now: Instant) {
         if self.unread >= self.connection_budget {
             self.over_since.get_or_insert(now);
-        } else {
+        } else if self.unread < self.connection_budget / 4 * 3 {
+            // Not sooner: one reader that reads must not excuse those that fill the budget.
             self.over_since = None;
         }
         if self.is_over_budget() {

@@ -1,0 +1,10 @@
+//! The engine through its public face: every case of the stream contract, perturbed input, and a
+//! model of two engines under random use.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod budgets;
+mod model;
+mod perturbed;
+mod receiver;
+mod script;
+mod sender;
