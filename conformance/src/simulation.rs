@@ -141,10 +141,15 @@ impl Simulation {
         self.trace.events()
     }
 
-    /// The last events, one a line.
+    /// The last events, one a line, and where every client stands.
     #[must_use]
     pub fn tail(&self) -> String {
-        self.trace.tail()
+        let mut tail = self.trace.tail();
+        for node in &self.nodes {
+            tail.push_str(&node.status());
+            tail.push('\n');
+        }
+        tail
     }
 
     /// Lets an ordinary client in.
@@ -504,7 +509,7 @@ impl Simulation {
             "seed {}, after {:?}: {problem}\n{}",
             self.seed,
             self.now(),
-            self.trace.tail()
+            self.tail()
         )
     }
 

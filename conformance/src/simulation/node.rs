@@ -395,6 +395,7 @@ impl Node {
                         handle: id,
                         readable: true,
                         next_read: None,
+                        portion: 0,
                     });
                 }
                 Event::Readable(id) => self.mark_readable(id),
@@ -490,7 +491,11 @@ impl Node {
                     Read::Piece(piece) => {
                         assert!(!piece.is_empty() && piece.len() <= 64_000);
                         received.bytes.extend_from_slice(&piece);
-                        if let Pace::Piece { every } = pace {
+                        received.portion += piece.len();
+                        if let Pace::Portions { bytes, every } = pace
+                            && received.portion >= *bytes
+                        {
+                            received.portion = 0;
                             received.next_read = Some(world.now + *every);
                         }
                     }
@@ -786,6 +791,37 @@ impl Node {
         }
         let budget = self.client.engine.connection_budget + lkstream_engine::limits::OVERRUN_BYTES;
         assert!(unread <= budget, "{who} holds {unread} unread bytes");
+    }
+
+    /// Where everything stands, for a failure.
+    pub(super) fn status(&self) -> String {
+        let buffered = |end| self.wire.buffered(end, Lane::Reliable);
+        format!(
+            "{} {} {:?}: {:?}{}, client buffers {} holds {}, server buffers {} holds {}{}{}",
+            self.who,
+            self.identity(),
+            self.presence,
+            self.pace,
+            if self.engine.is_over_budget() {
+                " over budget"
+            } else {
+                ""
+            },
+            buffered(End::Client),
+            self.wire.unread(End::Client),
+            buffered(End::Server),
+            self.wire.unread(End::Server),
+            if self.packets_wait {
+                ", packets wait"
+            } else {
+                ""
+            },
+            if self.wire.is_connected() {
+                ""
+            } else {
+                ", cut off"
+            },
+        )
     }
 
     pub(super) fn check_sent(&mut self, sent: &[Sent]) {

@@ -177,6 +177,8 @@ pub struct Received {
     pub(super) handle: IncomingId,
     pub(super) readable: bool,
     pub(super) next_read: Option<Instant>,
+    /// Bytes of the present portion that were read.
+    pub(super) portion: usize,
 }
 
 impl Received {
@@ -214,8 +216,10 @@ pub struct Confirmation {
 pub enum Pace {
     /// At once.
     Eager,
-    /// One piece, at most 64 000 bytes, this often.
-    Piece {
+    /// A portion this often.
+    Portions {
+        /// Bytes of a portion; the piece that crosses the line still belongs to it.
+        bytes: usize,
         /// From one to the next.
         every: Duration,
     },

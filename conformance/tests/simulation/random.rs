@@ -90,7 +90,8 @@ impl Play {
             Stream::bytes("files", noise(seed, size))
         };
         stream.length = [Length::Declared, Length::Open][random.below(2) as usize];
-        stream.write_size = 1 << random.below(18);
+        // Not more than some hundred writes, so that 200 seeds stay quick.
+        stream.write_size = (1 << random.below(18)).max(size / 200);
         if random.happens(0.3) {
             stream.destinations = NAMES
                 .iter()
@@ -140,7 +141,8 @@ impl Play {
             15 => {
                 let pace = match self.random.below(3) {
                     0 => Pace::Stopped,
-                    1 => Pace::Piece {
+                    1 => Pace::Portions {
+                        bytes: 20_000,
                         every: millis(1 + self.random.below(50)),
                     },
                     _ => Pace::Eager,

@@ -18,13 +18,19 @@ fn small(identity: &str, pace: Pace) -> Client {
 fn a_reader_that_is_slow_but_steady_gets_everything() {
     let mut simulation = Simulation::new(31);
     let alice = simulation.join("alice");
-    let bob = simulation.join_with(small("bob", Pace::Piece { every: millis(100) }));
+    let bob = simulation.join_with(small(
+        "bob",
+        Pace::Portions {
+            bytes: 60_000,
+            every: millis(100),
+        },
+    ));
     simulation.run_for(seconds(1));
     let sent = simulation
         .send(alice, Stream::bytes("files", noise(31, 10_000_000)))
         .unwrap();
-    // 64 kB each 100 ms are 16 s at least; the pieces are smaller, since chunks are.
-    simulation.run_for(seconds(10));
+    // 60 kB each 100 ms are more than 16 s.
+    simulation.run_for(seconds(8));
     let sender = simulation.sent(sent);
     assert!(
         sender.written < 9_000_000,
@@ -74,7 +80,13 @@ fn everybody_gets_everything_at_the_pace_of_the_slowest_that_reads() {
     let limits = Limits::default();
     let mut simulation = Simulation::with_limits(33, limits);
     let alice = simulation.join("alice");
-    let slow = simulation.join_with(small("slow", Pace::Piece { every: millis(50) }));
+    let slow = simulation.join_with(small(
+        "slow",
+        Pace::Portions {
+            bytes: 60_000,
+            every: millis(50),
+        },
+    ));
     let fast = simulation.join("fast");
     simulation.run_for(seconds(1));
     let sent = simulation
@@ -120,7 +132,13 @@ fn a_subscriber_that_stopped_draining_is_cut_and_the_others_go_on() {
 fn many_streams_at_once_share_one_budget() {
     let mut simulation = Simulation::new(35);
     let alice = simulation.join("alice");
-    let bob = simulation.join_with(small("bob", Pace::Piece { every: millis(20) }));
+    let bob = simulation.join_with(small(
+        "bob",
+        Pace::Portions {
+            bytes: 60_000,
+            every: millis(20),
+        },
+    ));
     simulation.run_for(seconds(1));
     let sent: Vec<_> = (0..20)
         .map(|index| {

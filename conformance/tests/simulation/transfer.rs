@@ -111,10 +111,7 @@ fn headers_arrive_as_sent() {
     assert_eq!(info.total_length, Some(100));
     assert_eq!(info.sender.as_str(), "alice");
     assert_eq!(info.publisher.as_ref(), simulation.sid(alice));
-    assert_eq!(
-        info.attributes.get("case").map(String::as_str),
-        Some("simulation")
-    );
+    assert_eq!(info.attributes.get("number").map(String::as_str), Some("0"));
 }
 
 #[test]
