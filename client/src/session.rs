@@ -28,6 +28,10 @@ use crate::participant::{Participant, State as ParticipantProgress};
 #[cfg(test)]
 mod tests;
 
+/// How long a lost data connection waits for the leave that explains it: a server that sends somebody away closes
+/// both connections, and nothing orders them.
+const LEAVE_GRACE: Duration = Duration::from_millis(500);
+
 /// Limits of a session in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -196,6 +200,8 @@ pub struct Session {
     can_publish_data: bool,
     ping: Option<Pinging>,
     faults: u64,
+    /// The data connection is gone; a leave may still say why.
+    lost: Option<(Instant, String)>,
 }
 
 /// Keepalive, once the server has said how (protocol.md §2.11).
@@ -226,6 +232,7 @@ impl Session {
             can_publish_data: false,
             ping: None,
             faults: 0,
+            lost: None,
         }
     }
 
@@ -254,7 +261,9 @@ impl Session {
                 Ok(())
             }
             Input::TransportLost { cause } => {
-                self.end(End::TransportLost { cause });
+                if self.lost.is_none() {
+                    self.lost = Some((now + LEAVE_GRACE, cause));
+                }
                 Ok(())
             }
             Input::Leave => {
@@ -284,6 +293,9 @@ impl Session {
                 });
             }
             _ => {}
+        }
+        if let Some((_, cause)) = self.lost.take_if(|(deadline, _)| now >= *deadline) {
+            self.end(End::TransportLost { cause });
         }
         if self.phase == Phase::Ended {
             return;
@@ -322,7 +334,16 @@ impl Session {
             .ping
             .as_ref()
             .map(|ping| (ping.next.min(ping.last_heard + ping.timeout), "keepalive"));
-        match deadline.into_iter().chain(ping).min_by_key(|(at, _)| *at) {
+        let lost = self
+            .lost
+            .as_ref()
+            .map(|(deadline, _)| (*deadline, "a leave that explains the lost data connection"));
+        match deadline
+            .into_iter()
+            .chain(ping)
+            .chain(lost)
+            .min_by_key(|(at, _)| *at)
+        {
             Some((at, reason)) => Output::Timeout {
                 at: Some(at),
                 reason,

@@ -543,10 +543,31 @@ fn a_lost_connection_ends_it_with_the_cause() {
         End::SignallingLost { cause: cause() }
     );
     let mut script = Script::active();
+    assert_eq!(script.input(Input::TransportLost { cause: cause() }), []);
     assert_eq!(
-        end_of(&script.input(Input::TransportLost { cause: cause() })),
+        script.input(Input::TransportLost {
+            cause: "later".into()
+        }),
+        []
+    );
+    assert_eq!(
+        end_of(&script.pass(LEAVE_GRACE)),
         End::TransportLost { cause: cause() }
     );
+}
+
+#[test]
+fn a_leave_explains_the_lost_data_connection() {
+    // §2.13: a server that sends us away closes both connections in any order.
+    let mut script = Script::active();
+    script.input(Input::TransportLost {
+        cause: "closed".into(),
+    });
+    script.pass(LEAVE_GRACE / 2);
+    let reason = DisconnectReason::ServerShutdown;
+    let outputs = script.server(Response::Leave(leave(reason, LeaveAction::Disconnect)));
+    let advice = Advice::Stop;
+    assert_eq!(end_of(&outputs), End::ByServer { reason, advice });
 }
 
 #[test]
