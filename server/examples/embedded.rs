@@ -13,17 +13,29 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = Config::dev().with_free_ports();
     config.add_key("mykey", "a secret of at least 32 characters");
     let server = Server::spawn(config).await?;
-    println!("rooms at {}, data at udp {}", server.url(), server.rtc_addr());
+    println!(
+        "rooms at {}, data at udp {}",
+        server.url(),
+        server.rtc_addr()
+    );
 
     // Tokens are what your own program hands to its users.
-    let claims = Claims::join("alice", "lobby", SystemTime::now(), Duration::from_secs(3600));
+    let claims = Claims::join(
+        "alice",
+        "lobby",
+        SystemTime::now(),
+        Duration::from_secs(3600),
+    );
     let keys = ApiKeys::one("mykey", "a secret of at least 32 characters");
     println!("alice may join with {}", keys.sign(&claims, "mykey")?);
 
     // Your program goes on here; this one has nothing else to do.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let stats = server.stats().await;
-    println!("{} participants in {} rooms", stats.participants, stats.rooms);
+    println!(
+        "{} participants in {} rooms",
+        stats.participants, stats.rooms
+    );
     server.shutdown().await;
     Ok(())
 }

@@ -8,6 +8,8 @@
     clippy::panic
 )]
 
+pub mod participant;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};

@@ -1,0 +1,343 @@
+//! Whole sessions over real WebSockets, ICE, DTLS and SCTP on loopback (protocol.md appendix B).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use bytes::Bytes;
+use lkstream_proto::packet::{Channel, DataPacket, UserPacket, Value};
+use lkstream_proto::participant::{DisconnectReason, ParticipantState};
+use lkstream_proto::signal::{LeaveAction, LeaveRequest, Ping, Request, Response};
+use support::participant::{Participant, dial, until_both};
+use support::{join_query, server, token, within};
+use tokio_tungstenite::tungstenite::Message;
+
+fn user(sequence: u32, payload: Bytes) -> DataPacket {
+    DataPacket {
+        sequence,
+        value: Some(Value::User(UserPacket {
+            payload,
+            ..UserPacket::default()
+        })),
+        ..DataPacket::default()
+    }
+}
+
+fn states(it: &Participant, identity: &str) -> Vec<ParticipantState> {
+    it.heard
+        .iter()
+        .filter_map(|heard| match heard {
+            Response::Update(update) => Some(&update.participants),
+            _ => None,
+        })
+        .flatten()
+        .filter(|info| info.identity == identity)
+        .map(|info| info.state())
+        .collect()
+}
+
+fn left(it: &Participant) -> Option<&LeaveRequest> {
+    it.heard.iter().find_map(|heard| match heard {
+        Response::Leave(leave) => Some(leave),
+        _ => None,
+    })
+}
+
+#[tokio::test]
+async fn two_participants_exchange_packets_on_both_channels() {
+    let server = server().await;
+    let mut alice = Participant::join(&server, &token("alice", "room")).await;
+    let mut bob = Participant::join(&server, &token("bob", "room")).await;
+    assert_eq!(bob.joined.other_participants.len(), 1);
+    alice
+        .until("bob ACTIVE", |it| {
+            states(it, "bob").contains(&ParticipantState::Active)
+        })
+        .await;
+    alice
+        .until("alice ACTIVE", |it| {
+            states(it, "alice").contains(&ParticipantState::Active)
+        })
+        .await;
+    for channel in [Channel::Reliable, Channel::Lossy] {
+        alice
+            .send(channel, &user(0, Bytes::from_static(b"hello")))
+            .await;
+        bob.until("packet", |it| !it.packets.is_empty()).await;
+        let (came_on, packet) = bob.packets.remove(0);
+        assert_eq!(came_on, channel);
+        assert_eq!(packet.participant_identity, "alice");
+        assert_eq!(packet.participant_sid, alice.sid());
+    }
+    let stats = server.stats().await;
+    assert_eq!((stats.rooms, stats.participants), (1, 2));
+    assert_eq!(stats.packets.packets_delivered, 2);
+}
+
+#[tokio::test]
+async fn megabytes_arrive_in_order_and_a_leave_comes_after_them() {
+    let server = server().await;
+    let mut alice = Participant::join(&server, &token("alice", "room")).await;
+    let mut bob = Participant::join(&server, &token("bob", "room")).await;
+    const PACKETS: u32 = 1000;
+    let sending = async {
+        for sequence in 1..=PACKETS {
+            let payload = Bytes::from(vec![sequence as u8; 15_000]);
+            alice
+                .send(Channel::Reliable, &user(sequence, payload))
+                .await;
+        }
+        let channel = alice.reliable.unwrap();
+        alice
+            .until("acknowledgements", |it| it.peer.buffered(channel) == 0)
+            .await;
+        alice.request(Request::Leave(LeaveRequest::default())).await;
+        alice
+    };
+    let receiving = async {
+        bob.until("alice's leave", |it| {
+            states(it, "alice").contains(&ParticipantState::Disconnected)
+        })
+        .await;
+        bob
+    };
+    let (_alice, bob) = tokio::join!(sending, receiving);
+    let sequences: Vec<u32> = bob
+        .packets
+        .iter()
+        .map(|(_, packet)| packet.sequence)
+        .collect();
+    assert_eq!(sequences, (1..=PACKETS).collect::<Vec<u32>>());
+}
+
+#[tokio::test]
+async fn pings_are_answered_before_the_connection_is_up() {
+    // protocol.md §10.3 no. 18.
+    let server = server().await;
+    let mut ws = dial(&server, &join_query(), &token("a", "room")).await;
+    use futures_util::{SinkExt, StreamExt};
+    let ping = lkstream_proto::signal::SignalRequest::from(Request::PingReq(Ping {
+        timestamp: 7,
+        rtt: 0,
+    }));
+    ws.send(Message::Binary(ping.to_bytes())).await.unwrap();
+    within("pong", async {
+        loop {
+            let Some(Ok(Message::Binary(bytes))) = ws.next().await else {
+                continue;
+            };
+            let response = lkstream_proto::signal::SignalResponse::from_bytes(bytes).unwrap();
+            if let Some(Response::PongResp(pong)) = response.message {
+                assert_eq!(pong.last_ping_timestamp, 7);
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn garbage_hurts_nobody() {
+    let server = server().await;
+    let mut alice = Participant::join(&server, &token("alice", "room")).await;
+    let mut bob = Participant::join(&server, &token("bob", "room")).await;
+    // On the WebSocket.
+    for _ in 0..5 {
+        alice
+            .send_frame(Message::Binary(Bytes::from_static(b"\xff\xff\xff")))
+            .await;
+        alice
+            .send_frame(Message::Text("{\"not\":\"ours\"}".into()))
+            .await;
+    }
+    // In packets.
+    for bytes in [
+        &b"\xff"[..],
+        b"",
+        b"\x12\xff\xff\xff\xff\x0f",
+        &[0xa5; 5000],
+    ] {
+        alice
+            .send_bytes(Channel::Reliable, Bytes::copy_from_slice(bytes))
+            .await;
+        alice
+            .send_bytes(Channel::Lossy, Bytes::copy_from_slice(bytes))
+            .await;
+    }
+    // On the UDP port: noise of every first byte, and STUN for nobody.
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for first in 0..=255u8 {
+        let noise: Vec<u8> = (0..=first).map(|n| n.wrapping_mul(37) ^ first).collect();
+        stranger.send_to(&noise, server.rtc_addr()).await.unwrap();
+    }
+    alice
+        .send(
+            Channel::Reliable,
+            &user(1, Bytes::from_static(b"still here")),
+        )
+        .await;
+    until_both(&mut alice, &mut bob, "packet", |_, bob| {
+        bob.packets.iter().any(|(_, packet)| packet.sequence == 1)
+    })
+    .await;
+    within("counters", async {
+        loop {
+            let stats = server.stats().await;
+            if stats.bad_frames == 10
+                && stats.stray_datagrams == 256
+                && stats.packets.malformed >= 4
+            {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Too much of it in a row ends the link, not the session.
+    for _ in 0..16 {
+        alice
+            .send_frame(Message::Binary(Bytes::from_static(b"\xff")))
+            .await;
+    }
+    alice.until("end of the link", |it| it.ws.is_none()).await;
+    alice
+        .send(Channel::Reliable, &user(2, Bytes::from_static(b"and here")))
+        .await;
+    until_both(&mut alice, &mut bob, "packet", |_, bob| {
+        bob.packets.iter().any(|(_, packet)| packet.sequence == 2)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_newcomer_wins_and_the_old_session_is_told() {
+    let server = server().await;
+    let mut old = Participant::join(&server, &token("alice", "room")).await;
+    let new = Participant::join(&server, &token("alice", "room")).await;
+    old.until("end of the link", |it| it.ws.is_none()).await;
+    let leave = left(&old).expect("a leave before the end");
+    assert_eq!(leave.reason(), DisconnectReason::DuplicateIdentity);
+    assert_ne!(old.sid(), new.sid());
+    assert_eq!(server.stats().await.participants, 1);
+}
+
+#[tokio::test]
+async fn shutdown_tells_everybody() {
+    let server = server().await;
+    let mut alice = Participant::join(&server, &token("alice", "one")).await;
+    let mut bob = Participant::join(&server, &token("bob", "two")).await;
+    let all = async {
+        tokio::join!(
+            alice.until("end of the link", |it| it.ws.is_none()),
+            bob.until("end of the link", |it| it.ws.is_none())
+        )
+    };
+    tokio::join!(within("shutdown", server.shutdown()), all);
+    for participant in [&alice, &bob] {
+        let leave = left(participant).expect("a leave before the end");
+        assert_eq!(leave.reason(), DisconnectReason::ServerShutdown);
+        assert_eq!(leave.action(), LeaveAction::Disconnect);
+    }
+}
+
+#[tokio::test]
+async fn a_resume_keeps_the_channels() {
+    // protocol.md §2.14.
+    let server = server().await;
+    let mut alice = Participant::join(&server, &token("alice", "room")).await;
+    let mut bob = Participant::join(&server, &token("bob", "room")).await;
+    alice
+        .send(Channel::Reliable, &user(1, Bytes::from_static(b"one")))
+        .await;
+    bob.until("packet", |it| it.packets.len() == 1).await;
+    // The link is cut without a word; data goes on.
+    alice.ws = None;
+    alice.heard.clear();
+    alice
+        .send(Channel::Reliable, &user(2, Bytes::from_static(b"two")))
+        .await;
+    bob.until("packet", |it| it.packets.len() == 2).await;
+    alice.resume(&server, &token("alice", "room")).await;
+    alice
+        .until("reconnect response", |it| !it.heard.is_empty())
+        .await;
+    let Response::Reconnect(reconnect) = &alice.heard[0] else {
+        panic!("not the first message: {:?}", alice.heard);
+    };
+    assert_eq!(reconnect.last_message_seq, 2);
+    alice
+        .until("everybody", |it| {
+            !states(it, "alice").is_empty() && !states(it, "bob").is_empty()
+        })
+        .await;
+    alice.request(Request::SyncState(Default::default())).await;
+    alice.restart().await;
+    alice
+        .send(Channel::Reliable, &user(3, Bytes::from_static(b"three")))
+        .await;
+    bob.until("packet", |it| it.packets.len() == 3).await;
+    bob.send(Channel::Reliable, &user(1, Bytes::from_static(b"back")))
+        .await;
+    alice.until("packet", |it| !it.packets.is_empty()).await;
+    assert_eq!(server.stats().await.resumes, 1);
+}
+
+#[tokio::test]
+async fn a_resume_of_an_unknown_session_is_refused() {
+    // protocol.md §2.14.
+    let server = server().await;
+    let mut alice = Participant::join(&server, &token("alice", "room")).await;
+    alice.heard.clear();
+    alice.joined.participant.as_mut().unwrap().sid = "PA_unknown".to_owned();
+    alice.resume(&server, &token("alice", "room")).await;
+    alice.until("end of the link", |it| it.ws.is_none()).await;
+    let leave = left(&alice).expect("a leave before the end");
+    assert_eq!(leave.reason(), DisconnectReason::StateMismatch);
+    assert_eq!(leave.action(), LeaveAction::Reconnect);
+    assert_eq!(server.stats().await.resumes_refused, 1);
+}
+
+#[tokio::test]
+async fn a_slow_reader_slows_the_sender_and_loses_nothing() {
+    let server = server().await;
+    let mut alice = Participant::join(&server, &token("alice", "room")).await;
+    let mut bob = Participant::join(&server, &token("bob", "room")).await;
+    bob.reads = false;
+    const MOST: u32 = 3000;
+    let channel = alice.reliable.unwrap();
+    let mut sent = 0;
+    // Until nothing moves any more: everything on the way is full.
+    loop {
+        while alice.peer.room(channel) > 0 && sent < MOST {
+            sent += 1;
+            let payload = Bytes::from(vec![sent as u8; 15_000]);
+            alice.send(Channel::Reliable, &user(sent, payload)).await;
+        }
+        let room = until_both(&mut alice, &mut bob, "room", |alice, _| {
+            alice.peer.room(channel) > 0
+        });
+        if tokio::time::timeout(std::time::Duration::from_secs(1), room)
+            .await
+            .is_err()
+        {
+            break;
+        }
+    }
+    assert!(
+        sent < 1000,
+        "{sent} packets of 15 kB went nowhere and nobody was slowed"
+    );
+    assert!(server.stats().await.packets.braked > 0);
+    bob.reads = true;
+    let wanted = sent as usize;
+    until_both(&mut alice, &mut bob, "everything", |alice, bob| {
+        bob.packets.len() == wanted && alice.peer.buffered(channel) == 0
+    })
+    .await;
+    let sequences: Vec<u32> = bob
+        .packets
+        .iter()
+        .map(|(_, packet)| packet.sequence)
+        .collect();
+    assert_eq!(sequences, (1..=sent).collect::<Vec<u32>>());
+}
