@@ -1,8 +1,8 @@
 //! The SCTP association (RFC 9260, 3758, 6525), behind a seam of our own so that the engine can be replaced.
 //!
 //! Now it is rtc-sctp. What it lacks is added here: it never tells a stopped sender that the window opened again
-//! ([`Sctp::read`] does, by a SACK), its retransmission timer cannot be fired ([`Sctp::fire_retransmission`] moves its
-//! clock), and packets that would cost it unbounded work or memory are refused ([`Gate`]).
+//! ([`Sctp::read`] does, by a SACK), a stopped sender that hears it goes on by its timer only, which cannot be fired
+//! ([`Sctp::fire_retransmission`] moves its clock), and packets that would cost it unbounded work or memory are refused ([`Gate`]).
 
 mod gate;
 
@@ -98,6 +98,10 @@ pub(crate) struct Sctp {
     skew: Duration,
     /// There may be more for `outgoing`.
     stale: bool,
+    /// The handshake is done. Data may come before its last packet.
+    connected: bool,
+    /// Streams that became readable before that.
+    early: Vec<u16>,
     lost: Option<Loss>,
     lost_told: bool,
     aborted: bool,
@@ -149,6 +153,8 @@ impl Sctp {
             read_since_sack: 0,
             skew: Duration::ZERO,
             stale: true,
+            connected: false,
+            early: Vec::new(),
             lost: None,
             lost_told: false,
             aborted: false,
@@ -172,7 +178,11 @@ impl Sctp {
                 return Err(Refused);
             }
         }
-        self.feed(now, packet)
+        let result = self.feed(now, packet);
+        if self.gate.take_window_opened() {
+            self.fire_retransmission(now);
+        }
+        result
     }
 
     fn feed(&mut self, now: Instant, packet: Bytes) -> Result<(), Refused> {
@@ -291,12 +301,20 @@ impl Sctp {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if self.connected
+            && let Some(stream) = self.early.pop()
+        {
+            return Some(Event::Readable(stream));
+        }
         while let Some((_, association)) = &mut self.association {
             let Some(event) = association.poll() else {
                 break;
             };
             match event {
-                RtcEvent::Connected => return Some(Event::Connected),
+                RtcEvent::Connected => {
+                    self.connected = true;
+                    return Some(Event::Connected);
+                }
                 RtcEvent::HandshakeFailed { .. } => {
                     self.lost.get_or_insert(Loss::Protocol);
                 }
@@ -312,7 +330,14 @@ impl Sctp {
                         return Some(Event::StreamClosed(id));
                     }
                 }
-                RtcEvent::Stream(StreamEvent::Readable { id }) => return Some(Event::Readable(id)),
+                RtcEvent::Stream(StreamEvent::Readable { id }) => {
+                    if self.connected {
+                        return Some(Event::Readable(id));
+                    }
+                    if !self.early.contains(&id) {
+                        self.early.push(id);
+                    }
+                }
                 RtcEvent::Stream(StreamEvent::BufferedAmountReleased { id, n_bytes }) => {
                     return Some(Event::Released {
                         stream: id,

@@ -466,11 +466,9 @@ fn garbage_is_counted_and_nothing_else() {
 
 #[test]
 fn changed_datagrams_do_no_harm() {
-    let mut pair = Pair::new(Setting {
-        corruption: 0.05,
-        ..Setting::default()
-    });
+    let mut pair = Pair::new(Setting::default());
     pair.connect();
+    pair.corruption = 0.05;
     let channel = pair.channel(A, "_reliable");
     pair.transfer([300_000, 300_000], channel, second(300));
 }
@@ -482,7 +480,6 @@ fn hostile_control_messages_are_counted() {
     let channel = pair.channel(A, "_reliable");
     for (stream, bytes) in [
         (channel.stream(), &b"\x03\xff"[..]),
-        (channel.stream(), b""),
         (500, b"\x03nonsense"),
         (502, b"\xff"),
     ] {

@@ -19,6 +19,9 @@ const MAX_DATA_LEAD: u32 = 65_535;
 /// A FORWARD TSN that skips more than this is an attack: rtc-sctp walks the distance one by one.
 const MAX_FORWARD_LEAD: u32 = 1 << 20;
 
+/// With less window than this, in bytes, a sender counts as stopped: about two packets.
+const SMALL_WINDOW: u32 = 2_400;
+
 /// Fragments are at least this large when a message needs many of them, in bytes.
 const SMALL_FRAGMENT: usize = 256;
 
@@ -39,6 +42,10 @@ pub(crate) struct Gate {
     running: bool,
     advertised: usize,
     forward_tsn: bool,
+    /// The window of the other side has no room for a full packet.
+    is_stopped: bool,
+    /// It had none and has some now.
+    has_opened: bool,
     /// Chunks acknowledged since the window was closed.
     overrun: u32,
     max_overrun: u32,
@@ -54,6 +61,8 @@ impl Gate {
             running: false,
             advertised: usize::MAX,
             forward_tsn: false,
+            is_stopped: false,
+            has_opened: false,
             overrun: 0,
             max_overrun: chunks,
         }
@@ -75,6 +84,14 @@ impl Gate {
                 },
                 FORWARD_TSN => {
                     word(chunk, 4).is_some_and(|tsn| self.is_near(tsn, MAX_FORWARD_LEAD))
+                }
+                SACK => {
+                    if let Some(window) = word(chunk, 8) {
+                        let is_stopped = window < SMALL_WINDOW;
+                        self.has_opened |= self.is_stopped && !is_stopped;
+                        self.is_stopped = is_stopped;
+                    }
+                    true
                 }
                 INIT | INIT_ACK => {
                     if let (Some(tsn), false) = (word(chunk, 16), self.running) {
@@ -136,6 +153,11 @@ impl Gate {
             }
             _ => false,
         }
+    }
+
+    /// Whether the window of the other side has opened again since the last call.
+    pub(crate) fn take_window_opened(&mut self) -> bool {
+        std::mem::take(&mut self.has_opened)
     }
 
     /// The window that the other side was last told, in bytes.

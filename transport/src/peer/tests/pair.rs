@@ -26,7 +26,6 @@ pub(super) struct Setting {
     pub(super) delay: Duration,
     pub(super) jitter: Duration,
     pub(super) loss: f64,
-    pub(super) corruption: f64,
     pub(super) max_message_size: [usize; 2],
     /// The answerer is told the fingerprint of another certificate.
     pub(super) forge: bool,
@@ -47,7 +46,6 @@ impl Default for Setting {
             delay: Duration::from_millis(5),
             jitter: Duration::ZERO,
             loss: 0.0,
-            corruption: 0.0,
             max_message_size: [262_144; 2],
             forge: false,
             seed: 7,
@@ -79,7 +77,7 @@ pub(super) struct Pair {
     delay: Duration,
     jitter: Duration,
     pub(super) loss: f64,
-    corruption: f64,
+    pub(super) corruption: f64,
     pub(super) blackout: bool,
     /// Whether a side reads its channels.
     pub(super) pulls: [bool; 2],
@@ -130,7 +128,7 @@ impl Pair {
             delay: setting.delay,
             jitter: setting.jitter,
             loss: setting.loss,
-            corruption: setting.corruption,
+            corruption: 0.0,
             blackout: false,
             pulls: [true; 2],
             events: Default::default(),
