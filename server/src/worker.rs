@@ -659,11 +659,8 @@ impl Worker {
             return;
         };
         let socket = &self.options.socket;
-        loop {
-            let Some(transmit) = peer.poll_transmit(now, socket.max_segments(), &mut self.buffer)
-            else {
-                break;
-            };
+        while let Some(transmit) = peer.poll_transmit(now, socket.max_segments(), &mut self.buffer)
+        {
             let buffer = &self.buffer;
             match self
                 .udp
