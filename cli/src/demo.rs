@@ -2,6 +2,7 @@
 
 mod noise;
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::Path;
 use std::pin::pin;
@@ -160,6 +161,7 @@ async fn connected(
 async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> {
     let started = Instant::now();
     output.say("text     alice → bob, word by word");
+    let written = RefCell::new(Vec::new());
     let writing = async {
         let options = TextOptions::new("lk.chat").to("bob");
         let mut writer = alice
@@ -169,6 +171,7 @@ async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> 
         let mut pace = tokio::time::interval(TOKEN_PACE);
         for word in TEXT.split_inclusive(' ') {
             pace.tick().await;
+            written.borrow_mut().push(Instant::now());
             writer
                 .write(word)
                 .await
@@ -185,7 +188,7 @@ async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> 
         };
         let stream = reader.info().id.to_string();
         let mut page = Page::new(output);
-        let (mut pieces, mut arrived) = (0_u32, String::new());
+        let (mut delays, mut arrived) = (Vec::new(), String::new());
         while let Some(piece) = reader.next().await {
             let piece = piece.map_err(|e| Failure::writing("the text", &e))?;
             output.emit(&Event::Text {
@@ -193,13 +196,16 @@ async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> 
                 text: piece.clone(),
             });
             page.write(&piece);
-            pieces += 1;
             arrived.push_str(&piece);
+            let words = arrived.split_inclusive(' ').count();
+            if let Some(since) = written.borrow().get(words - 1) {
+                delays.push(since.elapsed());
+            }
         }
         page.end();
-        Ok((pieces, arrived))
+        Ok((delays, arrived))
     };
-    let (_, (pieces, arrived)) = tokio::try_join!(writing, reading)?;
+    let (_, (mut delays, arrived)) = tokio::try_join!(writing, reading)?;
     if arrived != TEXT {
         return Err(Failure::new(
             Code::Stream,
@@ -207,10 +213,13 @@ async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> 
             "run it again with -v",
         ));
     }
+    delays.sort_unstable();
+    let typical = delays.get(delays.len() / 2).copied().unwrap_or_default();
     output.say(&format!(
-        "         {} in {pieces} pieces, {}\n",
-        size(arrived.len() as u64),
-        time(started.elapsed().as_secs_f64())
+        "         {} words over {}, each with bob {} after it was written (median)\n",
+        TEXT.split_whitespace().count(),
+        time(started.elapsed().as_secs_f64()),
+        time(typical.as_secs_f64())
     ));
     Ok(())
 }
@@ -233,7 +242,7 @@ async fn file(
     output.say(&format!("file     alice → bob, {} of noise", size(length)));
 
     let started = Instant::now();
-    let bar = output.bar("", Some(length));
+    let bar = output.bar("       ", Some(length));
     let sending = async {
         let options = ByteOptions::new("files").to("bob").confirmed();
         alice
@@ -335,19 +344,19 @@ impl Page {
             return;
         }
         let mut out = std::io::stdout().lock();
-        for word in text.split_inclusive(' ') {
-            let width = word.trim_end().chars().count();
-            if self.column == 0 || self.column + width > Page::WIDTH {
-                let _ = write!(
-                    out,
-                    "{}{}",
-                    if self.column == 0 { "" } else { "\n" },
-                    Page::INDENT
-                );
-                self.column = Page::INDENT.len();
-            }
-            let _ = write!(out, "{word}");
-            self.column += word.chars().count();
+        for word in text.split_whitespace() {
+            let width = word.chars().count();
+            let before = match self.column {
+                0 => Page::INDENT,
+                column if column + 1 + width > Page::WIDTH => "\n         ",
+                _ => " ",
+            };
+            self.column = if before == " " {
+                self.column + 1
+            } else {
+                Page::INDENT.len()
+            } + width;
+            let _ = write!(out, "{before}{word}");
         }
         let _ = out.flush();
     }
