@@ -6,9 +6,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use lkstream_proto::id::{Identity, ParticipantSid, StreamId, Topic};
 use lkstream_proto::packet::{
-    self, Channel, Chunk, Compression, DataPacket, Header, Trailer, UserPacket, Value,
+    self, Channel, Compression, DataPacket, Header, Trailer, UserPacket, Value,
 };
 use lkstream_proto::receipt::{self, Receipt, Status};
+use lkstream_proto::splice::{ChunkView, PacketView};
 
 use super::{Engine, fault};
 use crate::delivery::Verdict;
@@ -41,31 +42,37 @@ impl Engine {
         bytes: Bytes,
     ) -> Result<(), PeerFault> {
         let size = bytes.len();
-        let packet =
-            DataPacket::from_bytes(bytes).map_err(|_| fault(Rule::Malformed { size }, None))?;
-        if channel == Channel::Reliable {
-            let verdict = self
-                .duplicates
-                .judge(now, &packet.participant_sid, packet.sequence);
-            if verdict == Verdict::Duplicate {
-                self.counters.duplicate_packets += 1;
+        // Chunks are most of the traffic: they are read in place, without an allocation.
+        if let Ok(view) = PacketView::parse(bytes.clone())
+            && let Some(chunk) = view.chunk()
+        {
+            let envelope = Envelope {
+                identity: view.participant_identity(),
+                sid: view.participant_sid(),
+                sequence: view.sequence(),
+                size,
+            };
+            if self.is_duplicate(now, channel, &envelope) {
                 return Ok(());
             }
+            on_reliable(channel, chunk.stream_id)?;
+            return self.chunk(now, &envelope, &chunk);
         }
+        let packet =
+            DataPacket::from_bytes(bytes).map_err(|_| fault(Rule::Malformed { size }, None))?;
         let envelope = Envelope {
             identity: &packet.participant_identity,
             sid: &packet.participant_sid,
             sequence: packet.sequence,
             size,
         };
+        if self.is_duplicate(now, channel, &envelope) {
+            return Ok(());
+        }
         match packet.value {
             Some(Value::StreamHeader(header)) => {
                 on_reliable(channel, &header.stream_id)?;
                 self.header(now, &envelope, header)
-            }
-            Some(Value::StreamChunk(chunk)) => {
-                on_reliable(channel, &chunk.stream_id)?;
-                self.chunk(now, &envelope, chunk)
             }
             Some(Value::StreamTrailer(trailer)) => {
                 on_reliable(channel, &trailer.stream_id)?;
@@ -81,6 +88,17 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the packet's number was seen before; counts it then.
+    fn is_duplicate(&mut self, now: Instant, channel: Channel, envelope: &Envelope<'_>) -> bool {
+        if channel == Channel::Lossy {
+            return false;
+        }
+        let verdict = self.duplicates.judge(now, envelope.sid, envelope.sequence);
+        let seen = verdict == Verdict::Duplicate;
+        self.counters.duplicate_packets += u64::from(seen);
+        seen
     }
 
     fn header(
@@ -182,9 +200,9 @@ impl Engine {
         &mut self,
         now: Instant,
         envelope: &Envelope<'_>,
-        chunk: Chunk,
+        chunk: &ChunkView<'_>,
     ) -> Result<(), PeerFault> {
-        let Some(id) = self.incoming.find(envelope.publisher(), &chunk.stream_id) else {
+        let Some(id) = self.incoming.find(envelope.publisher(), chunk.stream_id) else {
             self.counters.unknown_stream += 1;
             return Ok(());
         };
@@ -195,7 +213,7 @@ impl Engine {
             if chunk.chunk_index == 1 {
                 stream.count_from_one(duplicates.is_unbroken(envelope.sid, stream.header_sequence));
             }
-            stream.chunk(now, chunk.chunk_index, chunk.content, envelope.size)
+            stream.chunk(now, chunk.chunk_index, chunk.content.clone(), envelope.size)
         });
         match arrived {
             Some(Arrived::Duplicate) => {
