@@ -7,6 +7,7 @@ use lkstream_conformance::simulation::{
     Client, Ending, Fate, Length, Pace, Presence, Simulation, Stream, Who,
 };
 use lkstream_conformance::wire::{self, Random};
+use lkstream_engine::ReadError;
 use lkstream_proto::id::Identity;
 
 use super::{millis, noise, seconds, words};
@@ -227,13 +228,58 @@ impl Play {
     }
 }
 
-fn play(seed: u64) -> (u64, u64) {
+/// How the copies of all streams of a run ended, to see that the runs reach the ends they are about.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    hash: u64,
+    events: u64,
+    finished: usize,
+    aborted: usize,
+    left: usize,
+    lost: usize,
+    limited: usize,
+    running: usize,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Tally) {
+        self.events += other.events;
+        self.finished += other.finished;
+        self.aborted += other.aborted;
+        self.left += other.left;
+        self.lost += other.lost;
+        self.limited += other.limited;
+        self.running += other.running;
+    }
+}
+
+fn play(seed: u64) -> Tally {
     let mut play = Play::new(seed);
     for _ in 0..60 {
         play.act();
     }
     play.finish(seed);
-    (play.simulation.hash(), play.simulation.events())
+    let simulation = &play.simulation;
+    let mut tally = Tally {
+        hash: simulation.hash(),
+        events: simulation.events(),
+        ..Tally::default()
+    };
+    for received in simulation
+        .clients()
+        .flat_map(|who| simulation.received(who))
+    {
+        match &received.end {
+            None => tally.running += 1,
+            Some(Ok(_)) => tally.finished += 1,
+            Some(Err(ReadError::AbortedBySender { .. })) => tally.aborted += 1,
+            Some(Err(ReadError::SenderLeft { .. })) => tally.left += 1,
+            Some(Err(ReadError::ConnectionLost(_))) => tally.lost += 1,
+            Some(Err(ReadError::Limit(_))) => tally.limited += 1,
+            Some(Err(error)) => panic!("seed {seed}: {error}"),
+        }
+    }
+    tally
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -247,13 +293,17 @@ fn random_operations_break_no_promise() {
         return;
     }
     let seeds = number("LKSTREAM_SEEDS").unwrap_or(200);
-    let mut events = 0;
+    let mut all = Tally::default();
     for seed in 0..seeds {
         // Shown when a seed fails.
         println!("seed {seed}");
-        events += play(seed).1;
+        all.add(&play(seed));
     }
-    println!("{seeds} seeds, {events} events");
+    println!("{seeds} seeds: {all:?}");
+    if seeds >= 100 {
+        let reached = [all.finished, all.aborted, all.left, all.lost, all.limited];
+        assert!(reached.iter().all(|count| *count > 0), "{all:?}");
+    }
 }
 
 #[test]
