@@ -56,8 +56,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
         })?;
     let mut interrupted = pin!(interrupted());
     let result = tokio::select! {
-        result = perform(arguments, output, folder.path()) => result,
+        biased;
         () = &mut interrupted => Err(Failure::interrupted()),
+        result = perform(arguments, output, folder.path()) => result,
     };
     // Explicit, so that it happens before the process ends.
     if let Err(e) = folder.close() {

@@ -103,6 +103,13 @@ pub(crate) enum Event {
     },
     /// The server is gone, its rooms closed.
     Stopped {},
+    /// `token`: what was signed; good for `seconds` from now on.
+    Token {
+        token: String,
+        room: String,
+        identity: String,
+        seconds: f64,
+    },
     /// `demo`: a piece of text arrived.
     Text { stream: String, text: String },
     /// `demo`: the digests of the sent and the stored file were compared.
@@ -288,6 +295,7 @@ impl Event {
             | Event::Received { .. }
             | Event::Listening { .. }
             | Event::Stopped {}
+            | Event::Token { .. }
             | Event::Text { .. }
             | Event::Verified { .. }
             | Event::Done { .. }

@@ -66,7 +66,7 @@ impl Command {
             Command::Send(arguments) => Output::new(Format::json(arguments.json), Channel::Stdout),
             // Standard output carries the texts that arrive.
             Command::Recv(arguments) => Output::new(Format::json(arguments.json), Channel::Stderr),
-            Command::Token(_) => Output::new(Format::Human, Channel::Stderr),
+            Command::Token(arguments) => Output::new(Format::json(arguments.json), Channel::Stdout),
             Command::Demo(arguments) => Output::new(Format::json(arguments.json), Channel::Stdout),
         }
     }

@@ -84,8 +84,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     }
     let mut interrupted = pin!(interrupted());
     let room = tokio::select! {
-        room = builder.connect() => room.map_err(|error| Failure::connecting(&admission.shown_url, &error))?,
+        biased;
         () = &mut interrupted => return Err(Failure::interrupted()),
+        room = builder.connect() => room.map_err(|error| Failure::connecting(&admission.shown_url, &error))?,
     };
     send::joined(&room, &admission, started, output);
     if arguments.count.is_none() {
@@ -93,8 +94,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     }
 
     let result = tokio::select! {
-        result = receive(&room, &filters, arguments, output) => result,
+        biased;
         () = &mut interrupted => Err(Failure::interrupted()),
+        result = receive(&room, &filters, arguments, output) => result,
     };
     let farewell = if result.is_ok() {
         FAREWELL

@@ -86,8 +86,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     output.server(&admission);
     let mut interrupted = pin!(interrupted());
     let room = tokio::select! {
-        room = join(&admission, output) => room?,
+        biased;
         () = &mut interrupted => return Err(Failure::interrupted()),
+        room = join(&admission, output) => room?,
     };
     let mut session = Session {
         room: &room,
@@ -99,8 +100,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
         refused: None,
     };
     let result = tokio::select! {
-        result = session.run(sources) => result,
+        biased;
         () = &mut interrupted => Err(Failure::interrupted()),
+        result = session.run(sources) => result,
     };
     let streams = session.names.len() as u64;
     drop(session);

@@ -9,6 +9,7 @@ use crate::credentials::{
     KeyFlags, KeyPair, Source, Sourced, no_credentials, printable, process_environment,
 };
 use crate::duration;
+use crate::event::Event;
 use crate::exit::{Code, Failure};
 use crate::output::Output;
 
@@ -30,6 +31,9 @@ pub(crate) struct Arguments {
     /// How long it opens the room: seconds, or 90s, 5m, 6h
     #[arg(long, value_name = "TIME", default_value = "6h", value_parser = duration::parse)]
     valid_for: Duration,
+    /// Print the token as a JSON event
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     key: KeyFlags,
 }
@@ -59,6 +63,15 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
             "the secret has {} bytes; under 32 it may be guessed",
             pair.secret.value.len()
         ));
+    }
+    if !output.is_human() {
+        output.emit(&Event::Token {
+            token,
+            room: arguments.room.clone(),
+            identity: arguments.identity.clone(),
+            seconds: arguments.valid_for.as_secs_f64(),
+        });
+        return Ok(());
     }
     let mut out = std::io::stdout().lock();
     writeln!(out, "{token}")

@@ -273,3 +273,34 @@ fn serve_says_where_it_listens_and_which_ports_to_open() {
         process.ended().expect_code(0);
     }
 }
+
+#[test]
+fn serve_takes_a_configuration_file_and_names_what_it_ignores() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("livekit.yaml");
+    let yaml = "port: 1\nbind_addresses: [127.0.0.1]\nrtc:\n  udp_port: 1\n  tcp_port: 7881\nredis: {address: hush}\n\
+                keys:\n  filed: 0123456789abcdef0123456789abcdef\n";
+    std::fs::write(&path, yaml).unwrap();
+    let arguments = [
+        "serve",
+        "--config",
+        path.to_str().unwrap(),
+        "--port",
+        "0",
+        "--rtc-port",
+        "0",
+    ];
+    let mut process = Lkstream::start(command(&arguments));
+    let redis = process.wait_for(|line| line.contains("`redis`"));
+    assert!(
+        redis.contains("warning: ") && !redis.contains("hush"),
+        "{redis}"
+    );
+    process.wait_for(|line| line.contains("`rtc.tcp_port`"));
+    let printed = process.wait_for_output(|out| out.ends_with(b"Ctrl-C ends it\n"));
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(
+        printed.contains("ws://127.0.0.1:") && printed.contains("key filed (--config)"),
+        "{printed}"
+    );
+}

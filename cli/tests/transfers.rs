@@ -213,8 +213,7 @@ fn what_is_no_text_fails_at_both_ends() {
 }
 
 #[cfg(unix)]
-#[test]
-fn an_interrupted_sender_leaves_nothing_half_written() {
+fn interrupt_a_sender(after: impl Fn(&mut Lkstream)) {
     let served = Served::start();
     let out = tempfile::tempdir().unwrap();
     let mut receiver = served.receiver(out.path(), &["--count", "1"]);
@@ -223,6 +222,7 @@ fn an_interrupted_sender_leaves_nothing_half_written() {
     sender.write(&noise(100_000));
     receiver.wait_for_event("opened");
     sender.interrupt();
+    after(&mut sender);
     sender.ended().expect_code(130);
     let received = receiver.ended().expect_code(5);
     assert_eq!(
@@ -232,6 +232,19 @@ fn an_interrupted_sender_leaves_nothing_half_written() {
         received.stderr
     );
     assert_eq!(files(out.path()), []);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_sender_leaves_nothing_half_written() {
+    interrupt_a_sender(|_| ());
+}
+
+/// Ctrl-C ends the program that feeds the sender, too: its last words are not the end of the stream.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_pipeline_leaves_nothing_half_written() {
+    interrupt_a_sender(Lkstream::close_input);
 }
 
 #[cfg(unix)]
@@ -375,4 +388,72 @@ fn an_interrupted_demo_cleans_up() {
     demo.interrupt();
     demo.ended().expect_code(130);
     assert_eq!(files(temporary.path()), []);
+}
+
+#[test]
+fn texts_at_once_do_not_mix() {
+    let served = Served::start();
+    let out = tempfile::tempdir().unwrap();
+    let mut receiver = served.receiver(out.path(), &["--count", "2"]);
+    let slow = ["--identity", "slow", "--text", "-"];
+    let mut slow = Lkstream::start_with_input(served.client("send", &slow));
+    slow.write(b"slow one,");
+    receiver.wait_for_output(|out| out == b"slow one,");
+    // It waits for the other's end, or for its pause.
+    served.send(&["--text", "quick"]).expect_code(0);
+    slow.write(b" slow two");
+    slow.close_input();
+    slow.ended().expect_code(0);
+    let printed = receiver.ended().expect_code(0).text();
+    let whole = "slow one, slow two\nquick\n";
+    let passed_on = "slow one,\nquick\n slow two\n";
+    assert!(printed == whole || printed == passed_on, "{printed:?}");
+}
+
+#[test]
+fn a_recipient_by_name_gets_it_alone() {
+    let served = Served::start();
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bob = served.receiver(one.path(), &["--count", "1"]);
+    let carol = [
+        "recv",
+        "--url",
+        &served.url,
+        "--dev",
+        "--room",
+        "r",
+        "--identity",
+        "carol",
+        "--json",
+        "--out",
+    ];
+    let mut carol_command = command(&carol);
+    carol_command
+        .arg(two.path())
+        .args(["--count", "1", "--topic", "files"]);
+    let mut carol = Lkstream::start(carol_command);
+    carol.wait_for_event("joined");
+    let source = tempfile::tempdir().unwrap();
+    let first = write(source.path(), "for-bob", b"1");
+    let second = write(source.path(), "for-all", b"2");
+    served.send(&["--to", "bob", &first]).expect_code(0);
+    bob.ended().expect_code(0);
+    served.send(&[&second]).expect_code(0);
+    carol.ended().expect_code(0);
+    assert_eq!(files(one.path()), [("for-bob".to_owned(), b"1".to_vec())]);
+    assert_eq!(files(two.path()), [("for-all".to_owned(), b"2".to_vec())]);
+}
+
+#[test]
+fn a_receiver_of_another_topic_gets_nothing() {
+    let served = Served::start();
+    let out = tempfile::tempdir().unwrap();
+    let receiver = served.receiver(out.path(), &["--topic", "mine", "--count", "1"]);
+    served
+        .send(&["--linger", "0", "--text", "not mine"])
+        .expect_code(0);
+    served
+        .send(&["--topic", "mine", "--text", "mine"])
+        .expect_code(0);
+    assert_eq!(receiver.ended().expect_code(0).text(), "mine");
 }

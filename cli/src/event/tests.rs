@@ -123,6 +123,15 @@ fn json_is_stable() {
         ),
         (Event::Stopped {}, r#"{"event":"stopped"}"#),
         (
+            Event::Token {
+                token: s("t"),
+                room: s("r"),
+                identity: s("a"),
+                seconds: 60.0,
+            },
+            r#"{"event":"token","token":"t","room":"r","identity":"a","seconds":60.0}"#,
+        ),
+        (
             Event::Text {
                 stream: s("id"),
                 text: s("t"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use tokio::io::AsyncReadExt;
@@ -17,6 +18,9 @@ use super::{Progress, Room, Sent, TextOptions};
 const FILES: &str = "files";
 /// Topic of text (protocol.md §5.7).
 const CHAT: &str = "lk.chat";
+/// Between the end of standard input and the end of the stream. A Ctrl-C also ends the program that feeds us, and what
+/// that leaves behind must not look complete: this lets the signal arrive.
+const AFTER_INPUT: Duration = Duration::from_millis(20);
 /// Read from standard input at a time, in bytes.
 const READ_BYTES: usize = 64 << 10;
 
@@ -305,6 +309,7 @@ async fn send_byte_input(room: &Room, options: ByteOptions, what: &str) -> Resul
             Err(e) => return Err(unreadable(&e)),
         }
     }
+    tokio::time::sleep(AFTER_INPUT).await;
     writer.close().await.map_err(|e| Failure::writing(what, &e))
 }
 
@@ -332,6 +337,7 @@ async fn send_text_input(room: &Room, options: TextOptions) -> Result<Sent, Fail
             Err(offset) => return Err(not_text(offset)),
         }
     }
+    tokio::time::sleep(AFTER_INPUT).await;
     text.finish().map_err(not_text)?;
     writer.close().await.map_err(|e| Failure::writing(what, &e))
 }

@@ -201,7 +201,6 @@ impl Lkstream {
     /// Waits for the end.
     #[track_caller]
     pub fn ended(mut self) -> Ended {
-        self.input = None;
         let deadline = Instant::now() + DEADLINE;
         // The pipes end with the process.
         loop {
