@@ -40,7 +40,7 @@ pub struct Config {
     /// Bytes one outgoing stream may queue before a write blocks. The chunk that crosses the
     /// line still fits. Default 256 KiB.
     pub write_window: usize,
-    /// Bytes handed to the transport and not acknowledged yet, above which
+    /// Bytes handed to the transport and not acknowledged yet, with their overhead, above which
     /// [`poll_packet`](crate::Engine::poll_packet) yields nothing. They are also what a resume
     /// can replay. Default 16 MiB.
     pub max_unacknowledged: usize,

@@ -106,9 +106,16 @@ impl Engine {
         }
     }
 
-    /// Says who we are, after joining or after a restart. Packets that came before are held and
-    /// handled now, in order; sequence numbers start at 1 after a restart.
+    /// Says who we are, after joining or after a restart. Packets that came before the first time
+    /// are handled now, in order.
+    ///
+    /// Another sid than before is a new session: what the old one had open ends with
+    /// [`Lost::Restarted`], unless [`connection_lost`](Engine::connection_lost) came first, and
+    /// sequence numbers start at 1 again.
     pub fn set_local(&mut self, now: Instant, identity: Identity, sid: ParticipantSid) {
+        if matches!(&self.session, Session::Joined { sid: old, .. } if **old != *sid.as_str()) {
+            self.connection_lost(Lost::Restarted);
+        }
         let sid = Arc::from(sid.as_str());
         self.session = Session::Joined { identity, sid };
         self.held_bytes = 0;
@@ -262,7 +269,7 @@ impl Engine {
         let charge = packet.len() + limits::QUEUED_OVERHEAD_BYTES;
         let unread = self.held_bytes + charge;
         let budget = self.config.connection_budget;
-        if unread > budget + limits::OVERRUN_BYTES {
+        if unread > budget.saturating_add(limits::OVERRUN_BYTES) {
             return Err(fault(Rule::OverBudget { unread, budget }, None));
         }
         self.held_bytes = unread;
@@ -276,7 +283,11 @@ impl Engine {
             return;
         };
         if self.loose >= 2 * limits::LOOSE_EVENTS
-            || self.loose_bytes + bytes > self.config.reader_budget + limits::OVERRUN_BYTES
+            || self.loose_bytes + bytes
+                > self
+                    .config
+                    .reader_budget
+                    .saturating_add(limits::OVERRUN_BYTES)
         {
             self.counters.dropped_events += 1;
             return;

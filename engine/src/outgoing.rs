@@ -18,7 +18,7 @@ pub(crate) use stream::Stream;
 pub(crate) use table::Table;
 
 use crate::engine::{Engine, Lost};
-use crate::stream::{Attributes, Content, StreamInfo};
+use crate::stream::{Attributes, Content, LENGTH_ATTRIBUTE, StreamInfo};
 
 /// Names an outgoing stream of one engine; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,7 +73,9 @@ pub enum Receipts {
     /// No.
     #[default]
     None,
-    /// Yes; those that can answer do, as [`Event::Receipt`](crate::Event::Receipt).
+    /// Yes; those that can answer do, as [`Event::Receipt`](crate::Event::Receipt). A stream
+    /// without `total_length` then says its length in its trailer (attribute `lkstream.length`),
+    /// and our receivers check it.
     Request,
 }
 
@@ -177,7 +179,7 @@ impl<'a> Outgoing<'a> {
     ///
     /// # Errors
     /// See [`CloseError`].
-    pub fn close(&mut self, attributes: Attributes) -> Result<(), CloseError> {
+    pub fn close(&mut self, mut attributes: Attributes) -> Result<(), CloseError> {
         let closed = self.engine.outgoing.change(self.id, |stream| {
             match &stream.state {
                 OutgoingState::Open => {}
@@ -194,6 +196,9 @@ impl<'a> Outgoing<'a> {
             {
                 stream.abort("fewer bytes were written than declared");
                 return Err(CloseError::Incomplete { declared, written });
+            }
+            if stream.wants_receipts && stream.info.total_length.is_none() {
+                attributes.insert(LENGTH_ATTRIBUTE.to_owned(), written.to_string());
             }
             let trailer = Trailer {
                 stream_id: stream.info.id.as_str().to_owned(),

@@ -62,6 +62,16 @@ impl<T> Outbox<T> {
         self.next
     }
 
+    /// Packets put in and not acknowledged.
+    pub fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// Whether everything put in was acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
     /// Bytes put in and not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.unacknowledged

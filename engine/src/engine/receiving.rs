@@ -303,9 +303,19 @@ impl Engine {
         let charge = envelope.size + limits::QUEUED_OVERHEAD_BYTES;
         let own = self.incoming.get(id).map_or(0, |stream| stream.unread) + charge;
         let all = self.incoming.unread() + charge;
-        let (unread, budget) = if own > self.config.reader_budget + limits::OVERRUN_BYTES {
+        let (unread, budget) = if own
+            > self
+                .config
+                .reader_budget
+                .saturating_add(limits::OVERRUN_BYTES)
+        {
             (own, self.config.reader_budget)
-        } else if all > self.config.connection_budget + limits::OVERRUN_BYTES {
+        } else if all
+            > self
+                .config
+                .connection_budget
+                .saturating_add(limits::OVERRUN_BYTES)
+        {
             (all, self.config.connection_budget)
         } else {
             return Ok(());

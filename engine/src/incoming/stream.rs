@@ -21,7 +21,7 @@ use super::inflate::Inflate;
 use super::text::{NotText, Text};
 use super::{Limit, Read, ReadError, Summary};
 use crate::limits::{PIECE_BYTES, QUEUED_OVERHEAD_BYTES};
-use crate::stream::{Attributes, StreamInfo, StreamKind};
+use crate::stream::{Attributes, LENGTH_ATTRIBUTE, StreamInfo, StreamKind};
 
 /// How the chunks of a stream are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub(crate) struct Stream {
     exceeded: Option<ReadError>,
     inflate: Option<Inflate>,
     text: Option<Text>,
+    /// Bytes that there shall be, as header or trailer say.
+    declared: Option<u64>,
     /// Bytes that may be delivered: the declared length or the payload limit.
     allowed: u64,
     end: Option<Result<Attributes, ReadError>>,
@@ -131,6 +133,7 @@ impl Stream {
             exceeded: None,
             inflate: (encoding == Encoding::DeflateRaw).then(Inflate::default),
             text: (info.kind() == StreamKind::Text).then(Text::default),
+            declared: info.total_length,
             allowed: info.total_length.unwrap_or(max_payload),
             end,
             outcome: None,
@@ -216,14 +219,13 @@ impl Stream {
     }
 
     /// Takes the trailer of a stream that its sender ended well.
-    pub(crate) fn finish(&mut self, attributes: Attributes) -> Option<ReadError> {
-        if let (None, Some(declared)) = (&self.inflate, self.info.total_length)
-            && self.arrived < declared
+    pub(crate) fn finish(&mut self, mut attributes: Attributes) -> Option<ReadError> {
+        if let Some(length) = attributes.remove(LENGTH_ATTRIBUTE) {
+            self.declared = self.declared.or(length.parse().ok());
+        }
+        if self.inflate.is_none()
+            && let Err(error) = self.measure()
         {
-            let error = ReadError::Incomplete {
-                declared,
-                received: self.arrived,
-            };
             self.fail(error.clone());
             return Some(error);
         }
@@ -290,18 +292,11 @@ impl Stream {
 
     /// How a stream ended of which everything was read.
     fn judge(&mut self) -> Result<Summary, ReadError> {
-        let mut attributes = match self.end.clone() {
-            Some(Ok(attributes)) => attributes,
-            Some(Err(error)) => return Err(error),
-            None => return Err(self.incomplete()),
-        };
-        let declared = self.info.total_length;
-        if declared.is_some_and(|declared| self.received() < declared) {
-            return Err(self.incomplete());
-        }
+        let mut attributes = self.end.clone().transpose()?.unwrap_or_default();
+        self.measure()?;
         // A stream that stops at a flush instead of a final block is whole only if its length
         // says so (protocol.md §5.4).
-        if declared.is_none()
+        if self.declared.is_none()
             && self
                 .inflate
                 .as_ref()
@@ -322,10 +317,17 @@ impl Stream {
         })
     }
 
-    fn incomplete(&self) -> ReadError {
-        ReadError::Incomplete {
-            declared: self.info.total_length.unwrap_or(self.received()),
-            received: self.received(),
+    /// Compares what arrived with what was declared.
+    fn measure(&self) -> Result<(), ReadError> {
+        let received = self.received();
+        match self.declared {
+            Some(declared) if received < declared => {
+                Err(ReadError::Incomplete { declared, received })
+            }
+            Some(declared) if received > declared => {
+                Err(ReadError::LengthExceeded { declared, received })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -332,7 +332,7 @@ impl Table {
             (Some(since), None) | (None, Some(since)) => since,
             (None, None) => return None,
         };
-        Some(since.max(stream.last_taken) + self.stall_limit)
+        since.max(stream.last_taken).checked_add(self.stall_limit)
     }
 
     /// When an open stream has been silent for too long. The time in which we did not read the
@@ -347,13 +347,14 @@ impl Table {
     }
 
     fn idle_deadline(&self, stream: &Stream) -> Option<Instant> {
-        let idle = stream.idle?;
-        Some(self.heard(stream).max(stream.idle_from) + idle)
+        self.heard(stream)
+            .max(stream.idle_from)
+            .checked_add(stream.idle?)
     }
 
     fn leave_deadline(&self, stream: &Stream) -> Option<Instant> {
         let (at, _) = stream.left.as_ref()?;
-        Some(self.heard(stream).max(*at) + self.leave_grace)
+        self.heard(stream).max(*at).checked_add(self.leave_grace)
     }
 
     /// When something of the stream came, or could have come again.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lkstream_proto::id::Identity;
 use lkstream_proto::limits::CHUNK_BYTES;
 use lkstream_proto::packet::{ChunkFields, DataPacket, Header, Trailer, Value, encode_chunk};
+use lkstream_proto::receipt;
 
 use super::schedule::Place;
 use super::{OutgoingState, Progress, WriteError, Written};
@@ -34,6 +35,7 @@ pub(crate) struct Stream {
     pub(crate) info: Arc<StreamInfo>,
     pub(crate) state: OutgoingState,
     pub(crate) place: Place,
+    pub(crate) wants_receipts: bool,
     /// Its handle is gone.
     pub(crate) released: bool,
     /// A write met the full window: tell when there is room.
@@ -61,6 +63,7 @@ impl Stream {
             info: Arc::new(info),
             state: OutgoingState::Open,
             place: Place::default(),
+            wants_receipts: header.attributes.contains_key(receipt::ATTRIBUTE),
             released: false,
             blocked: false,
             written: 0,

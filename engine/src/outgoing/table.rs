@@ -110,7 +110,8 @@ impl Table {
         if let Some(again) = self.outbox.replay_next() {
             return Some(again);
         }
-        if self.outbox.unacknowledged() >= self.max_unacknowledged {
+        let overhead = self.outbox.len() * limits::QUEUED_OVERHEAD_BYTES;
+        if self.outbox.unacknowledged() + overhead >= self.max_unacknowledged {
             return None;
         }
         let sequence = self.outbox.next_sequence();

@@ -1145,3 +1145,68 @@ fn a_large_chunk_is_read_in_pieces_of_64000() {
     assert_eq!(pieces[0].len(), 63_999);
     assert_eq!(pieces.concat(), content.as_bytes());
 }
+
+#[test]
+fn a_length_in_the_trailer_is_checked_and_not_shown() {
+    for (said, whole) in [("3", true), ("4", false), ("2", false), ("many", true)] {
+        for compression in [0, 1] {
+            let mut bob = Peer::bob();
+            let (id, _) = bob.header(Header {
+                compression,
+                ..byte_header("s")
+            });
+            let content = if compression == 1 {
+                deflate_raw(b"abc")
+            } else {
+                b"abc".to_vec()
+            };
+            bob.take(chunk("s", 0, content)).unwrap();
+            let _ = bob.take(trailer_with("s", "", &[("lkstream.length", said)]));
+            match bob.read_all(id).1 {
+                Read::Finished(summary) => {
+                    assert!(whole);
+                    assert!(summary.attributes.is_empty());
+                }
+                Read::Failed(error) => {
+                    assert!(!whole);
+                    let (declared, received) = (said.parse().unwrap(), 3);
+                    if declared > received {
+                        assert_eq!(error, ReadError::Incomplete { declared, received });
+                    } else {
+                        assert_eq!(error, ReadError::LengthExceeded { declared, received });
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_without_bound_do_not_overflow() {
+    let mut bob = Peer::with(Config {
+        reader_budget: usize::MAX,
+        connection_budget: usize::MAX,
+        stall_limit: Duration::MAX,
+        leave_grace: Duration::MAX,
+        idle_timeout: Some(Duration::MAX),
+        write_window: usize::MAX,
+        max_payload: u64::MAX,
+        ..Config::default()
+    });
+    let (id, _) = bob.header(byte_header("s"));
+    bob.take(chunk("s", 0, "a")).unwrap();
+    bob.engine
+        .participant_left(bob.now, &"PA_alice".into(), &"alice".into());
+    bob.pass(Duration::from_secs(3600));
+    assert_eq!(bob.engine.poll_timeout(), None);
+    let outgoing = bob.engine.open(bytes()).unwrap();
+    let written = bob
+        .engine
+        .outgoing(outgoing)
+        .unwrap()
+        .write(Bytes::from_static(b"x"));
+    assert_eq!(written, Ok(lkstream_engine::Written::All));
+    bob.take(trailer("s")).unwrap();
+    assert_eq!(bob.finished(id), b"a");
+}

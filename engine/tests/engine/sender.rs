@@ -646,6 +646,9 @@ fn receipts_are_asked_for_by_an_attribute() {
     );
     let wanted = attributes(&[("lkstream.receipt", "1")]);
     assert_eq!(header_of(&packets[0]).attributes, wanted);
+    // Whoever waits for a confirmation says how much there is to confirm.
+    let length = attributes(&[("lkstream.length", "1")]);
+    assert_eq!(trailer_of(&packets[2]).attributes, length);
 }
 
 #[test]
@@ -666,4 +669,24 @@ fn ids_follow_the_seed_and_differ() {
     let ids = draw(3);
     assert!(ids[0] != ids[1] && ids[1] != ids[2]);
     assert_eq!(ids[0].as_str().len(), 36);
+}
+
+#[test]
+fn another_sid_is_a_new_session() {
+    let mut peer = Peer::bob();
+    let id = peer.engine.open(text()).unwrap();
+    peer.sent();
+    peer.join();
+    assert_eq!(
+        peer.engine.outgoing(id).unwrap().state(),
+        OutgoingState::Open
+    );
+    peer.engine
+        .set_local(peer.now, "bob".into(), "PA_bob2".into());
+    let lost = OutgoingState::Lost(lkstream_engine::Lost::Restarted);
+    assert_eq!(peer.engine.outgoing(id).unwrap().state(), lost);
+    peer.engine.open(text()).unwrap();
+    let packets = peer.sent();
+    assert_eq!(packets[0].participant_sid, "PA_bob2");
+    assert_eq!(packets[0].sequence, 1);
 }
