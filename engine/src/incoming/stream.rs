@@ -76,6 +76,8 @@ pub(crate) struct Stream {
 
     queue: VecDeque<Queued>,
     next_index: u64,
+    /// 1 where the sender counts from there.
+    first_index: u64,
     /// Content bytes arrived, as on the wire.
     arrived: u64,
     /// Content bytes read, uncompressed.
@@ -127,6 +129,7 @@ impl Stream {
             unread: 0,
             queue: VecDeque::new(),
             next_index: 0,
+            first_index: 0,
             arrived: 0,
             delivered: 0,
             inflated: 0,
@@ -185,6 +188,7 @@ impl Stream {
         let certain = unbroken || self.info.total_length.is_some();
         if self.next_index == 0 && plain_bytes && certain {
             self.next_index = 1;
+            self.first_index = 1;
         }
     }
 
@@ -196,10 +200,11 @@ impl Stream {
         content: Bytes,
         packet: usize,
     ) -> Arrived {
-        if index < self.next_index {
+        if (self.first_index..self.next_index).contains(&index) {
             return Arrived::Duplicate;
         }
-        if index > self.next_index {
+        // Below the first, it is content that was taken for not existing.
+        if index != self.next_index {
             let error = ReadError::Gap {
                 expected: self.next_index,
                 arrived: index,
