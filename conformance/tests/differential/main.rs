@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod official;
 mod packets;
 mod pair;
 mod signals;
+mod streams;
