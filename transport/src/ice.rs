@@ -45,6 +45,8 @@ pub(crate) struct Path {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// A path works, though none is chosen yet.
+    Usable(Path),
     /// A path was chosen, for the first time or anew.
     Path(Path),
     Disconnected,
@@ -63,6 +65,7 @@ pub(crate) struct Ice {
     agent: Agent,
     credentials: Credentials,
     username: String,
+    is_lite: bool,
     locals: Vec<SocketAddr>,
     remotes: usize,
     /// The local address at which each remote address reached us.
@@ -108,6 +111,7 @@ impl Ice {
             agent,
             credentials: config.credentials.clone(),
             username: String::new(),
+            is_lite: config.ice == IceMode::Lite,
             locals: config.candidates.clone(),
             remotes: 0,
             reached: Vec::new(),
@@ -245,6 +249,15 @@ impl Ice {
         let taken = self.agent.handle_read(message).is_ok();
         self.drain_events();
         if taken {
+            // An answered check proves the path. A lite agent checks nothing itself, for it a question has to do.
+            if self.state != ConnectionState::Connected
+                && (self.is_lite || stun::is_success(datagram))
+            {
+                self.events.push_back(Event::Usable(Path {
+                    remote,
+                    source: self.source(remote, candidate),
+                }));
+            }
             self.hasten(now);
         }
         taken

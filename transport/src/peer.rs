@@ -5,7 +5,7 @@ mod negotiation;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -65,8 +65,6 @@ pub struct Peer {
     events: VecDeque<Event>,
     /// Encrypted datagrams of the goodbye.
     farewell: VecDeque<Vec<u8>>,
-    /// Spare capacity for decrypted packets.
-    arena: BytesMut,
     closed: Option<Cause>,
     /// The latest time that the caller told.
     clock: Instant,
@@ -86,6 +84,12 @@ impl Peer {
         self.path.map(|path| path.remote)
     }
 
+    /// The smoothed round-trip time as SCTP measures it, in whole milliseconds. `None` before the first measurement.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.sctp.as_ref().and_then(Sctp::round_trip)
+    }
+
     /// Takes received datagrams. Bad ones are counted in [`Stats`] and dropped.
     pub fn handle_received(&mut self, now: Instant, received: Received<'_>) {
         self.clock = now;
@@ -93,7 +97,8 @@ impl Peer {
             return;
         }
         let mut is_known = None;
-        self.arena.reserve(received.data.len());
+        // One allocation for all plaintexts of the batch; it lives until the last of them is read.
+        let mut arena = BytesMut::with_capacity(received.data.len());
         for datagram in received.data.chunks(received.segment_size.max(1)) {
             self.stats.datagrams_received += 1;
             self.stats.bytes_received += datagram.len() as u64;
@@ -119,7 +124,7 @@ impl Peer {
                             || self.path.is_some_and(|path| path.remote == received.remote)
                     });
                     if known {
-                        self.handle_dtls(now, datagram)
+                        self.handle_dtls(now, datagram, &mut arena)
                     } else {
                         self.stats.datagrams_dropped += 1
                     }
@@ -130,13 +135,9 @@ impl Peer {
         self.follow_sctp(now);
     }
 
-    fn handle_dtls(&mut self, now: Instant, datagram: &[u8]) {
+    fn handle_dtls(&mut self, now: Instant, datagram: &[u8], arena: &mut BytesMut) {
         let Self {
-            dtls,
-            sctp,
-            stats,
-            arena,
-            ..
+            dtls, sctp, stats, ..
         } = self;
         let Some(dtls) = dtls else {
             stats.datagrams_dropped += 1;
@@ -177,16 +178,13 @@ impl Peer {
     fn follow_ice(&mut self, now: Instant) {
         while let Some(event) = self.ice.poll_event() {
             match event {
+                // RFC 8445 §12.1: data may go over any valid pair before the choice, which saves a round trip. What is in
+                // use stays in use.
+                ice::Event::Usable(path) if self.path.is_none() => self.take_path(now, path),
+                ice::Event::Usable(_) => {}
                 ice::Event::Path(path) => {
-                    let is_first = self.path.replace(path).is_none();
-                    if is_first {
-                        if let Some(dtls) = &mut self.dtls {
-                            let outcome = dtls.start(now);
-                            self.follow_dtls(now, outcome);
-                        }
-                    } else {
-                        self.resume(now);
-                    }
+                    self.take_path(now, path);
+                    self.resume(now);
                 }
                 ice::Event::Recovered => self.resume(now),
                 ice::Event::Disconnected => {
@@ -198,6 +196,14 @@ impl Peer {
                     self.events.push_back(Event::Failed);
                 }
             }
+        }
+    }
+
+    fn take_path(&mut self, now: Instant, path: Path) {
+        self.path = Some(path);
+        if let Some(dtls) = &mut self.dtls {
+            let outcome = dtls.start(now);
+            self.follow_dtls(now, outcome);
         }
     }
 

@@ -30,6 +30,13 @@ const FIXED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0,
 /// Streams in each direction. Far more than a room needs, few enough to look through.
 pub(crate) const STREAMS: u16 = 1_024;
 
+/// The side that waits for the other's INIT sends its own after this.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Some stacks never answer our INIT because they send one themselves and expect us to answer theirs. After this time
+/// without an answer we do.
+const COLLISION_WAIT: Duration = Duration::from_millis(250);
+
 /// The longest the clock of the association is moved to reach a retransmission.
 const MAX_JUMP: Duration = Duration::from_secs(61);
 
@@ -86,6 +93,11 @@ pub(crate) struct Settings {
 
 pub(crate) struct Sctp {
     endpoint: Endpoint,
+    transport: TransportConfig,
+    /// When to send an INIT although the other side should.
+    patience_ends: Option<Instant>,
+    /// Their INIT while ours is open, and when to answer it.
+    colliding: Option<(Instant, Bytes)>,
     association: Option<(AssociationHandle, Association)>,
     gate: Gate,
     receive_window: usize,
@@ -138,13 +150,16 @@ impl Sctp {
         let association = match side {
             Side::Client => Some(
                 endpoint
-                    .connect(now, ClientConfig::new(transport), FIXED)
+                    .connect(now, ClientConfig::new(transport.clone()), FIXED)
                     .ok()?,
             ),
             Side::Server => None,
         };
         Some(Self {
             endpoint,
+            transport,
+            patience_ends: (side == Side::Server).then(|| now + PATIENCE),
+            colliding: None,
             association,
             gate: Gate::new(settings.receive_window + settings.max_message_size),
             receive_window: settings.receive_window,
@@ -177,6 +192,20 @@ impl Sctp {
                 self.lost = Some(Loss::Protocol);
                 return Err(Refused);
             }
+        }
+        if gate::is_init(&packet)
+            && !self.gate.is_answered()
+            && self
+                .association
+                .as_ref()
+                .is_some_and(|(_, known)| known.side().is_client() && known.is_handshaking())
+        {
+            let due = self
+                .colliding
+                .take()
+                .map_or(now + COLLISION_WAIT, |(due, _)| due);
+            self.colliding = Some((due, packet));
+            return Ok(());
         }
         let result = self.feed(now, packet);
         if self.gate.take_window_opened() {
@@ -222,7 +251,36 @@ impl Sctp {
         }
     }
 
+    /// Deals with other sides that do not take the part we expect of them.
+    fn settle_parts(&mut self, now: Instant) {
+        if self.association.is_some() {
+            self.patience_ends = None;
+        } else if self.patience_ends.is_some_and(|at| at <= now) {
+            self.patience_ends = None;
+            let config = ClientConfig::new(self.transport.clone());
+            self.association = self.endpoint.connect(now, config, FIXED).ok();
+            self.stale = true;
+        }
+        if self.gate.is_answered() || self.connected {
+            self.colliding = None;
+        } else if self.colliding.as_ref().is_some_and(|(due, _)| *due <= now)
+            && let Some((_, packet)) = self.colliding.take()
+        {
+            if let Some((handle, _)) = self.association.take() {
+                self.endpoint.handle_event(handle, EndpointEvent::drained());
+            }
+            self.endpoint
+                .set_server_config(Some(Arc::new(ServerConfig::new(self.transport.clone()))));
+            self.outgoing.clear();
+            let _ = self.feed(now, packet);
+        }
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.lost.is_some() || self.aborted {
+            return;
+        }
+        self.settle_parts(now);
         let clock = self.clock(now);
         if let Some((_, association)) = &mut self.association
             && association.poll_timeout().is_some_and(|at| at <= clock)
@@ -233,10 +291,17 @@ impl Sctp {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let (_, association) = self.association.as_ref()?;
-        let at = association.poll_timeout()?;
+        let timer = self
+            .association
+            .as_ref()
+            .and_then(|(_, association)| association.poll_timeout());
         // A deadline before the skew began lies in the past of every caller's clock.
-        Some(at.checked_sub(self.skew).unwrap_or(at))
+        let timer = timer.map(|at| at.checked_sub(self.skew).unwrap_or(at));
+        let colliding = self.colliding.as_ref().map(|(due, _)| *due);
+        [timer, self.patience_ends, colliding]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Sends again at once what is not acknowledged, instead of waiting for a timer that an outage has drawn out.
@@ -365,6 +430,11 @@ impl Sctp {
             }
             _ => None,
         }
+    }
+
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let (_, association) = self.association.as_ref()?;
+        Some(association.rtt()).filter(|time| !time.is_zero())
     }
 
     fn stream(&mut self, stream: u16) -> Option<rtc_sctp::Stream<'_>> {

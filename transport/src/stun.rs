@@ -11,6 +11,7 @@ const HEADER_BYTES: usize = 20;
 const INTEGRITY_BYTES: usize = 24;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const BINDING_REQUEST: u16 = 0x0001;
+const BINDING_SUCCESS: u16 = 0x0101;
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 
@@ -50,6 +51,11 @@ pub(crate) fn is_authentic(datagram: &[u8], username: &str, password: &str) -> b
     signed.extend_from_slice(&datagram[..at]);
     signed[2..4].copy_from_slice(&length.to_be_bytes());
     hmac::verify(&key, &signed, &datagram[at + 4..at + INTEGRITY_BYTES]).is_ok()
+}
+
+/// Whether it is a success response to a binding request.
+pub(crate) fn is_success(datagram: &[u8]) -> bool {
+    datagram.get(..2) == Some(&BINDING_SUCCESS.to_be_bytes())
 }
 
 struct Message<'a> {

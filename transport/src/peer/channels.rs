@@ -23,6 +23,8 @@ struct Channel {
     /// Our open message has no answer yet: until then everything goes in order (RFC 8832 §6).
     awaits_ack: bool,
     is_closing: bool,
+    /// The other side opened it, so it counts towards their limit.
+    is_theirs: bool,
     /// Bytes given to SCTP, those of the protocol itself included.
     written: u64,
     /// Of them, bytes of the protocol itself.
@@ -44,6 +46,7 @@ impl Channel {
             reliability,
             awaits_ack: false,
             is_closing: false,
+            is_theirs: false,
             written: 0,
             overhead: 0,
             released: 0,
@@ -251,6 +254,7 @@ impl Channels {
             let mut channel = Channel::new(stream, reliability);
             channel.written += ack.len() as u64;
             channel.overhead += ack.len() as u64;
+            channel.is_theirs = true;
             self.remote += 1;
             events.push_back(Event::ChannelOpen {
                 id: channel.id,
@@ -282,10 +286,7 @@ impl Channels {
     pub(crate) fn note_closed(&mut self, stream: u16, events: &mut VecDeque<Event>) {
         if let Some(index) = self.open.iter().position(|channel| channel.id.0 == stream) {
             let channel = self.open.swap_remove(index);
-            let is_ours = (stream % 2 == 0) == (self.side == Side::Client);
-            if !is_ours {
-                self.remote = self.remote.saturating_sub(1);
-            }
+            self.remote -= usize::from(channel.is_theirs);
             events.push_back(Event::ChannelClosed(channel.id));
         }
     }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
 use ring::hmac;
 
 use super::Peer;
@@ -101,7 +100,6 @@ impl Peer {
             is_seeking: false,
             events: VecDeque::new(),
             farewell: VecDeque::new(),
-            arena: BytesMut::new(),
             closed: None,
             clock: now,
             stats: Stats::default(),
@@ -290,7 +288,7 @@ impl Peer {
     fn write_offer(&mut self) -> String {
         self.negotiation.is_open = true;
         // A running association keeps its roles; `actpass` says so in offers (RFC 8842 §5.2).
-        self.describe(Setup::ActPass, |local| write_offer(local))
+        self.describe(Setup::ActPass, write_offer)
     }
 
     fn write_answer(&mut self, offer: &Description) -> String {

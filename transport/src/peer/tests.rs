@@ -404,9 +404,10 @@ fn descriptions_that_do_not_fit_are_refused_and_do_no_harm() {
 
 #[test]
 fn a_wrong_certificate_ends_the_connection() {
-    let mut setting = Setting::default();
-    setting.forge = true;
-    let mut pair = Pair::new(setting);
+    let mut pair = Pair::new(Setting {
+        forge: true,
+        ..Setting::default()
+    });
     pair.run_for(second(30));
     assert!(
         pair.events(B).contains(&Event::Closed(Cause::Dtls)),

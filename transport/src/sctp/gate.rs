@@ -38,6 +38,8 @@ pub(crate) struct Gate {
     header: Option<[u8; 8]>,
     /// The last cumulative TSN that we acknowledged, or the one before the first.
     acknowledged: Option<u32>,
+    /// Our INIT has got its answer.
+    is_answered: bool,
     /// A SACK has left.
     running: bool,
     advertised: usize,
@@ -58,6 +60,7 @@ impl Gate {
         Self {
             header: None,
             acknowledged: None,
+            is_answered: false,
             running: false,
             advertised: usize::MAX,
             forward_tsn: false,
@@ -94,6 +97,7 @@ impl Gate {
                     true
                 }
                 INIT | INIT_ACK => {
+                    self.is_answered |= chunk[0] == INIT_ACK;
                     if let (Some(tsn), false) = (word(chunk, 16), self.running) {
                         self.acknowledged = Some(tsn.wrapping_sub(1));
                         self.forward_tsn = supports_forward_tsn(chunk);
@@ -155,6 +159,10 @@ impl Gate {
         }
     }
 
+    pub(crate) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
     /// Whether the window of the other side has opened again since the last call.
     pub(crate) fn take_window_opened(&mut self) -> bool {
         std::mem::take(&mut self.has_opened)
@@ -184,6 +192,10 @@ impl Gate {
 /// Whether a packet of ours carries user data.
 pub(crate) fn carries_data(packet: &[u8]) -> bool {
     chunks(packet).any(|chunk| chunk[0] == DATA)
+}
+
+pub(crate) fn is_init(packet: &[u8]) -> bool {
+    packet.get(COMMON_HEADER_BYTES) == Some(&INIT)
 }
 
 /// The chunks of a packet, header included and padding left out; stops at the first that is cut short.
