@@ -13,10 +13,11 @@ mod send;
 mod serve;
 mod token;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::exit::{Code, Failure};
@@ -83,7 +84,10 @@ impl Command {
 }
 
 fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return refuse(&error),
+    };
     log_to_stderr(line.verbose, matches!(line.command, Command::Serve(_)));
     let output = line.command.output();
     let result = runtime(&line.command).and_then(|runtime| {
@@ -99,6 +103,39 @@ fn main() -> ExitCode {
             failure.code.into()
         }
     }
+}
+
+/// Help and versions as clap writes them; a wrong command line as one line, like every other failure.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nobody reads it when its pipe is closed.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Code::Usage.number()));
+    }
+    let _ = writeln!(std::io::stderr(), "{}", one_line(&error.to_string()));
+    Code::Usage.into()
+}
+
+fn one_line(text: &str) -> String {
+    let (cause, rest) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
+    let cause = cause
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or(cause);
+    let cause: Vec<String> = cause
+        .split("\n\n")
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let command: Vec<&str> = rest
+        .split_whitespace()
+        .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+        .collect();
+    let command = if command.is_empty() {
+        "lkstream".to_owned()
+    } else {
+        command.join(" ")
+    };
+    format!("{}; see `{command} --help`", cause.join("; "))
 }
 
 fn runtime(command: &Command) -> Result<tokio::runtime::Runtime, Failure> {
@@ -136,4 +173,38 @@ fn log_to_stderr(verbose: u8, is_server: bool) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_are_one_line_with_a_remedy() {
+        for (arguments, wanted) in [
+            (
+                vec!["send"],
+                "error: the following required arguments were not provided: <FILE|--text <TEXT>>; see `lkstream send --help`",
+            ),
+            (
+                vec!["recv", "--romo", "x"],
+                "error: unexpected argument '--romo' found; tip: a similar argument exists: '--room'; see `lkstream recv --help`",
+            ),
+            (
+                vec!["recv", "--room", ""],
+                "error: invalid value '' for '--room <ROOM>': it is empty; see `lkstream --help`",
+            ),
+        ] {
+            let error = CommandLine::try_parse_from(std::iter::once("lkstream").chain(arguments))
+                .unwrap_err();
+            assert_eq!(one_line(&error.to_string()), wanted);
+        }
+    }
 }
