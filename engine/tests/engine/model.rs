@@ -355,6 +355,19 @@ fn run(seed: u64) {
     }
     check(&alice, &bob, cut);
     check(&bob, &alice, cut);
+    let ends = |side: &Side| {
+        let finished = side
+            .reading
+            .iter()
+            .filter(|r| r.end == Some(Ok(())))
+            .count();
+        (finished, side.reading.len() - finished)
+    };
+    println!(
+        "  finished and failed: {:?} and {:?}",
+        ends(&alice),
+        ends(&bob)
+    );
 }
 
 /// Whether all writers are through and all readers that read are at the end.
@@ -414,7 +427,10 @@ fn check(writer: &Side, reader: &Side, cut: bool) {
 
 #[test]
 fn random_use_keeps_budgets_and_ends_every_stream_once() {
-    for seed in 1..=40 {
+    // More for a long run: LKSTREAM_MODEL_SEEDS=1000.
+    let seeds = std::env::var("LKSTREAM_MODEL_SEEDS").ok();
+    let seeds = seeds.map_or(40, |seeds| seeds.parse().expect("a number of seeds"));
+    for seed in 1..=seeds {
         run(seed);
     }
 }
