@@ -72,53 +72,52 @@ pub struct Site {
     /// Its WebSocket URL.
     pub url: String,
     server: Process,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Site {
     /// `lkstream serve`.
     pub fn ours() -> Result<Self, Failure> {
-        let binary = lkstream()?;
-        Self::start("lkstream serve", |_, (http, rtc, _)| {
-            let command = Tied::new(&binary).with(["serve", "--bind", "127.0.0.1"]);
-            let command =
-                command.with(["--port", &http.to_string(), "--rtc-port", &rtc.to_string()]);
-            Ok(command.with(["--keys", &format!("{KEY}: {SECRET}")]))
-        })
+        let command = Tied::new(lkstream()?)
+            .with(["serve", "--json", "--bind", "127.0.0.1"])
+            .with(["--port", "0", "--rtc-port", "0"])
+            .with(["--keys", &format!("{KEY}: {SECRET}")]);
+        let mut server = Process::spawn("lkstream serve", &command, Events::Output)?;
+        let listening = server.expect("listening")?;
+        match listening["url"].as_str() {
+            Some(url) => Ok(Self {
+                url: url.to_owned(),
+                server,
+                _folder: None,
+            }),
+            None => Err(server.failure("says no url")),
+        }
     }
 
     /// livekit-server.
     pub fn stock() -> Result<Self, Failure> {
         let binary = installed(peers().join(format!("livekit-server-{LIVEKIT_SERVER}/server")))?;
-        Self::start("livekit-server", |folder, (http, rtc, fallback)| {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("livekit.yaml");
+        let command = Tied::new(binary).with(["--config".into(), path.clone().into_os_string()]);
+        let mut last = Failure::new("never started");
+        // Another process may take a port between our look and the server's bind.
+        for _ in 0..3 {
+            let (http, rtc, fallback) = free_ports()?;
             let config = format!(
                 "port: {http}\nbind_addresses: [127.0.0.1]\n\
                  rtc:\n  udp_port: {rtc}\n  tcp_port: {fallback}\n  node_ip: 127.0.0.1\n  \
                  enable_loopback_candidate: true\n\
                  keys:\n  {KEY}: {SECRET}\n"
             );
-            let path = folder.join("livekit.yaml");
             std::fs::write(&path, config)?;
-            Ok(Tied::new(&binary).with(["--config".into(), path.into_os_string()]))
-        })
-    }
-
-    fn start(
-        name: &str,
-        command: impl Fn(&Path, (u16, u16, u16)) -> Result<Tied, Failure>,
-    ) -> Result<Self, Failure> {
-        let folder = tempfile::tempdir()?;
-        let mut last = Failure::new("never started");
-        // Another process may take a port between our look and the server's bind.
-        for _ in 0..3 {
-            let ports = free_ports()?;
-            let mut server = Process::spawn(name, &command(folder.path(), ports)?, Events::Output)?;
-            match answers(&mut server, ports.0) {
+            let mut server = Process::spawn("livekit-server", &command, Events::Output)?;
+            match answers(&mut server, http) {
                 Ok(()) => {
                     return Ok(Self {
-                        url: format!("ws://127.0.0.1:{}", ports.0),
+                        url: format!("ws://127.0.0.1:{http}"),
                         server,
-                        _folder: folder,
+                        _folder: Some(folder),
                     });
                 }
                 Err(failure) => last = failure,
