@@ -15,7 +15,7 @@ use crate::http::Front;
 use crate::worker::{Command, LinkId};
 
 /// Messages that may wait for a client that does not read; above it the link is closed and may be resumed.
-pub(crate) const QUEUE: usize = 512;
+pub(crate) const QUEUE: usize = 2048;
 
 /// Bytes of a link's read buffer; the library's default of 128 KiB would be most of an idle participant.
 pub(crate) const READ_BUFFER: usize = 4096;

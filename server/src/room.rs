@@ -489,7 +489,7 @@ impl Room {
             match member.overdue(now, &self.options.limits) {
                 Some(member::Overdue::Depart(departure)) => self.depart(now, id, departure),
                 Some(member::Overdue::Skip) => self.skip(now, slot),
-                Some(member::Overdue::Announce) => self.give_up_draining(now, slot),
+                Some(member::Overdue::Announce) => self.announce_late(slot),
                 None => {}
             }
             self.recheck_brake(now, slot);

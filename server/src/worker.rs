@@ -574,7 +574,6 @@ impl Worker {
             match timer {
                 Timer::Connection(key) => {
                     if let Some(connection) = self.connections.get_mut(&key) {
-                        connection.timer = None;
                         if let Some(peer) = &mut connection.peer {
                             peer.handle_timeout(now);
                         }
@@ -615,7 +614,7 @@ impl Worker {
             .get(&key)
             .and_then(|hall| hall.room.poll_timeout())
         {
-            self.timers.set_hall(at, key);
+            self.timers.set(at, Timer::Hall(key));
         }
     }
 
@@ -678,11 +677,8 @@ impl Worker {
                 }
             }
         }
-        if let Some(at) = connection.deadline()
-            && connection.timer.is_none_or(|timer| at < timer)
-        {
-            connection.timer = Some(at);
-            self.timers.set_connection(at, key);
+        if let Some(at) = connection.deadline() {
+            self.timers.set(at, Timer::Connection(key));
         }
         if again {
             self.touch(key);

@@ -133,7 +133,7 @@ impl Room {
         };
         member.phase = Phase::Leaving(Leaving {
             reason,
-            deadline,
+            deadline: Some(deadline),
             finished: false,
             told: !member.is_hidden(),
             removed: false,
@@ -209,6 +209,7 @@ impl Room {
         {
             *target = Some(taken);
         }
+        self.release(publisher);
     }
 
     pub(super) fn acknowledged(&mut self, id: MemberId, total: u64) {
@@ -249,21 +250,18 @@ impl Room {
         self.tell(slot, &settled);
     }
 
-    /// Time is up for a leaver: the rest is told, whatever they have.
-    pub(super) fn give_up_draining(&mut self, now: Instant, slot: Slot) {
+    /// Time is up for a leaver: the rest is told, whatever they have. What is in its log still reaches them.
+    pub(super) fn announce_late(&mut self, slot: Slot) {
         let Some(id) = self.at(slot).map(|member| member.id) else {
             return;
         };
-        self.stats.drains_abandoned += 1;
+        self.stats.late_leaves += 1;
         self.finished(id);
         let Some(leaving) = self.leaving_mut(slot) else {
             return;
         };
+        leaving.deadline = None;
         let rest: Vec<MemberId> = leaving.awaiting.keys().copied().collect();
-        // Subscribers still get what is in the log, but it does not outlive its publisher's place.
-        for subscriber in &rest {
-            self.drop_cursor(now, slot, *subscriber);
-        }
         self.tell(slot, &rest);
     }
 
@@ -279,12 +277,31 @@ impl Room {
         for subscriber in subscribers {
             leaving.awaiting.remove(subscriber);
         }
-        let over = leaving.awaiting.is_empty();
         if told && !subscribers.is_empty() {
             self.say_it_left(&info, subscribers);
         }
-        if over {
+        self.release(slot);
+    }
+
+    /// Frees a leaver's place when everybody was told and has taken everything.
+    fn release(&mut self, slot: Slot) {
+        let Some(member) = self.at(slot) else {
+            return;
+        };
+        if let Phase::Leaving(leaving) = &member.phase
+            && leaving.finished
+            && leaving.awaiting.is_empty()
+            && member.log.waiting().next().is_none()
+        {
             self.vacate(slot);
+        }
+    }
+
+    /// The same for all leavers, after a subscriber was forgotten.
+    pub(super) fn release_leavers(&mut self) {
+        let leavers: Vec<Slot> = self.leaving.iter().copied().collect();
+        for slot in leavers {
+            self.release(slot);
         }
     }
 
@@ -319,22 +336,6 @@ impl Room {
                 leaving.told = false;
             }
         }
-    }
-
-    fn drop_cursor(&mut self, now: Instant, publisher: Slot, subscriber: MemberId) {
-        let Some(member) = self.at_mut(publisher) else {
-            return;
-        };
-        let (behind, freed) = member.log.remove(subscriber.slot);
-        self.logged -= freed;
-        if let Some(member) = self.member_mut(subscriber) {
-            member.turns.retain(|turn| *turn != publisher);
-            member.behind -= behind.min(member.behind);
-            if member.behind == 0 {
-                member.waiting_since = None;
-            }
-        }
-        self.recheck_brake(now, publisher);
     }
 
     fn leaving_mut(&mut self, slot: Slot) -> Option<&mut Leaving> {
@@ -420,9 +421,7 @@ impl Room {
                 self.finished(id);
             }
         }
-        let leavers: Vec<Slot> = self.leaving.iter().copied().collect();
-        for slot in leavers {
-            self.give_up_draining(now, slot);
-        }
+        // Those who left before have nobody to tell any more.
+        self.release_leavers();
     }
 }

@@ -65,8 +65,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Leaving {
     pub(super) reason: DisconnectReason,
-    /// When the others are told in any case.
-    pub(super) deadline: Instant,
+    /// When the others are told in any case; `None` when they were. Its log stays until it is taken.
+    pub(super) deadline: Option<Instant>,
     /// Nothing more comes from it.
     pub(super) finished: bool,
     /// Whether the others are told; not when it was hidden or has come back under a new sid.
@@ -189,7 +189,10 @@ impl Member {
     pub(super) fn overdue(&self, now: Instant, limits: &Limits) -> Option<Overdue> {
         match &self.phase {
             Phase::Leaving(leaving) => {
-                return (leaving.deadline <= now).then_some(Overdue::Announce);
+                return leaving
+                    .deadline
+                    .filter(|deadline| *deadline <= now)
+                    .map(|_| Overdue::Announce);
             }
             Phase::Joined { deadline } if *deadline <= now => {
                 return Some(Overdue::Depart(Departure::never_connected()));
@@ -219,7 +222,7 @@ impl Member {
 
     pub(super) fn deadlines(&self, limits: &Limits, sooner: &mut impl FnMut(Option<Instant>)) {
         match &self.phase {
-            Phase::Leaving(leaving) => return sooner(Some(leaving.deadline)),
+            Phase::Leaving(leaving) => return sooner(leaving.deadline),
             Phase::Joined { deadline } => sooner(Some(*deadline)),
             Phase::Active => {}
         }

@@ -437,6 +437,7 @@ impl Room {
             self.logged -= freed;
             self.recheck_brake(now, publisher);
         }
+        self.release_leavers();
     }
 
     /// Whether its signal link is up.

@@ -32,8 +32,8 @@ pub struct Stats {
     pub joiners_skipped: u64,
     /// Times a publisher was slowed.
     pub braked: u64,
-    /// Leavers whose data did not reach everybody in time.
-    pub drains_abandoned: u64,
+    /// Leavers whose leave was announced before everybody had all of their data.
+    pub late_leaves: u64,
     /// Signal requests that were refused.
     pub requests_refused: u64,
 }
@@ -56,7 +56,7 @@ impl std::ops::AddAssign for Stats {
             cut_overrun,
             joiners_skipped,
             braked,
-            drains_abandoned,
+            late_leaves,
             requests_refused,
         } = other;
         self.packets_accepted += packets_accepted;
@@ -73,7 +73,7 @@ impl std::ops::AddAssign for Stats {
         self.cut_overrun += cut_overrun;
         self.joiners_skipped += joiners_skipped;
         self.braked += braked;
-        self.drains_abandoned += drains_abandoned;
+        self.late_leaves += late_leaves;
         self.requests_refused += requests_refused;
     }
 }

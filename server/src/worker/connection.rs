@@ -37,8 +37,6 @@ pub(super) struct Connection {
     pub(super) peer: Option<Peer>,
     /// Waits for its turn.
     pub(super) dirty: bool,
-    /// When it is woken.
-    pub(super) timer: Option<Instant>,
     reliable: Option<ChannelId>,
     lossy: Option<ChannelId>,
     others: Vec<ChannelId>,
@@ -59,7 +57,6 @@ impl Connection {
             link: Some(link),
             peer: None,
             dirty: false,
-            timer: None,
             reliable: None,
             lossy: None,
             others: Vec::new(),

@@ -42,7 +42,7 @@ fn what_a_leaver_has_sent_arrives_before_its_leave() {
     scene.tell(Input::Acknowledged { member: b, total });
     assert_eq!(scene.updates(b), [("a".to_owned(), Disconnected, 3)]);
     assert_eq!(scene.room.participants(), 1);
-    assert_eq!(scene.room.stats().drains_abandoned, 0);
+    assert_eq!(scene.room.stats().late_leaves, 0);
 }
 
 #[test]
@@ -68,8 +68,18 @@ fn each_subscriber_is_told_when_it_has_everything_itself() {
         [("a".to_owned(), Disconnected, 3)],
         "at most 5 s"
     );
-    assert_eq!(scene.room.stats().drains_abandoned, 1);
+    assert_eq!(scene.room.stats().late_leaves, 1);
+    assert_eq!(
+        scene.texts(slow),
+        ["last words"],
+        "reliable data is not dropped"
+    );
     assert_eq!(scene.room.logged(), 0);
+    assert_eq!(
+        scene.room.participant(a),
+        None,
+        "and then nothing of it is left"
+    );
 }
 
 #[test]
