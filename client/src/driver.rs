@@ -2,10 +2,11 @@
 //! between them and the engine and session behind the [`Shared`] mutex.
 //!
 //! ```text
-//!   Starting ----> Running ----> Draining ----> Closing ----> Gone
-//!                     |   close     what is queued  ^  goodbye on both
-//!                     +-----------------------------+  connections
-//!                            lost, sent away
+//!                       close          drained         server is done
+//!   Starting ----> Running ----> Draining ----> Leaving ----> Closing ----> Gone
+//!       |             |                                          ^  last words
+//!       +-------------+------------------------------------------+  on both connections
+//!                           lost, sent away
 //! ```
 //! Each poll does rounds of a bounded amount of work until nothing moves. The mutex is held once a round, for the
 //! exchange of packets; sockets and encryption run outside of it.
@@ -34,7 +35,11 @@ use crate::{ConnectError, ConnectStep, Disconnected};
 /// How long a room that closes sends what is queued (architecture.md §4, "leaving").
 const LINGER: Duration = Duration::from_secs(3);
 
-/// How long the goodbyes may take.
+/// How long the server may take to close after our leave. Closing the peer connection before would take away what its
+/// SCTP has acknowledged and its room has not read yet.
+const SERVER_CLOSES: Duration = Duration::from_secs(1);
+
+/// How long the last words may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Rounds per poll, after which other tasks get their turn.
@@ -54,6 +59,7 @@ enum Stage {
     Starting,
     Running,
     Draining { until: Instant },
+    Leaving { until: Instant },
     Closing { until: Instant, end: End },
     Gone,
 }
@@ -74,6 +80,8 @@ pub(crate) struct Driver {
     requests: VecDeque<Bytes>,
     is_flushed: bool,
     is_goodbye_sent: bool,
+    /// The server has closed the WebSocket, or it broke.
+    is_hung_up: bool,
     /// A packet the engine has counted as sent and the peer connection did not take yet.
     unsent: Option<Packet>,
     /// Bytes of packets given to the reliable channel, and how many of them were acknowledged.
@@ -109,6 +117,7 @@ impl Driver {
             requests: VecDeque::new(),
             is_flushed: true,
             is_goodbye_sent: false,
+            is_hung_up: false,
             unsent: None,
             handed: 0,
             acknowledged: 0,
@@ -131,7 +140,7 @@ impl Driver {
             Stage::Starting | Stage::Gone => Poll::Ready(Err(ConnectError::Signalling {
                 cause: "the connection ended".into(),
             })),
-            Stage::Running | Stage::Draining { .. } => Poll::Ready(Ok(())),
+            Stage::Running | Stage::Draining { .. } | Stage::Leaving { .. } => Poll::Ready(Ok(())),
         }
     }
 
@@ -146,7 +155,7 @@ impl Driver {
             moved |= self.exchange(cx, now);
             moved |= self.send_datagrams(cx, now);
             self.write_signalling(cx, now);
-            self.advance(now);
+            moved |= self.advance(now);
             if self.stage == Stage::Gone {
                 return Poll::Ready(());
             }
@@ -160,7 +169,7 @@ impl Driver {
 
     /// Takes frames from the WebSocket into the session.
     fn read_signalling(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if matches!(self.stage, Stage::Closing { .. } | Stage::Gone) {
+        if self.is_hung_up || matches!(self.stage, Stage::Closing { .. } | Stage::Gone) {
             return false;
         }
         for _ in 0..SIGNALLING_FRAMES {
@@ -185,6 +194,7 @@ impl Driver {
                 },
             };
             let is_lost = matches!(input, Input::SignallingLost { .. });
+            self.is_hung_up |= is_lost;
             if let Err(fault) = self.shared.lock().session.handle_input(now, input) {
                 tracing::debug!(%fault, "signalling frame dropped");
             }
@@ -343,14 +353,23 @@ impl Driver {
             SessionEvent::Ended(end) => {
                 tracing::debug!(?end, "session ended");
                 state.end(disconnected(&end));
-                self.peer.close(now);
-                self.stage = Stage::Closing {
-                    until: now + FAREWELL,
-                    end,
+                self.stage = match end {
+                    End::Left => Stage::Leaving {
+                        until: now + SERVER_CLOSES,
+                    },
+                    end => self.close(now, end),
                 };
             }
         }
         true
+    }
+
+    fn close(&mut self, now: Instant, end: End) -> Stage {
+        self.peer.close(now);
+        Stage::Closing {
+            until: now + FAREWELL,
+            end,
+        }
     }
 
     fn add_candidate(&mut self, now: Instant, candidate: &str) {
@@ -492,6 +511,7 @@ impl Driver {
             self.requests.clear();
             self.is_flushed = true;
             self.is_goodbye_sent = true;
+            self.is_hung_up = true;
             let input = Input::SignallingLost {
                 cause: cause_of(&error),
             };
@@ -523,27 +543,39 @@ impl Driver {
         Poll::Ready(Ok(()))
     }
 
-    /// From closing to gone.
-    fn advance(&mut self, now: Instant) {
-        let Stage::Closing { until, end } = &self.stage else {
-            return;
-        };
-        let is_said = self.is_goodbye_sent
-            && self.is_flushed
-            && self.requests.is_empty()
-            && self.transmit.is_none();
-        if is_said || now >= *until {
-            let reason = disconnected(end);
-            self.stage = Stage::Gone;
-            self.shared.lock().gone = Some(reason);
-            self.shared.changed.notify_waiters();
+    /// From leaving to closing to gone.
+    fn advance(&mut self, now: Instant) -> bool {
+        match &self.stage {
+            Stage::Leaving { until } => {
+                let is_done = self.is_hung_up || self.peer.is_closed();
+                if is_done || now >= *until {
+                    self.stage = self.close(now, End::Left);
+                    return true;
+                }
+            }
+            Stage::Closing { until, end } => {
+                let is_said = self.is_goodbye_sent
+                    && self.is_flushed
+                    && self.requests.is_empty()
+                    && self.transmit.is_none();
+                if is_said || now >= *until {
+                    let reason = disconnected(end);
+                    self.stage = Stage::Gone;
+                    self.shared.lock().gone = Some(reason);
+                    self.shared.changed.notify_waiters();
+                }
+            }
+            _ => {}
         }
+        false
     }
 
     /// Arms the timer for what is due next; ready when that is now.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stage = match self.stage {
-            Stage::Draining { until } | Stage::Closing { until, .. } => Some(until),
+            Stage::Draining { until } | Stage::Leaving { until } | Stage::Closing { until, .. } => {
+                Some(until)
+            }
             _ => None,
         };
         let deadlines = [

@@ -10,7 +10,8 @@
 //!
 //! let mut texts = room.text_streams("lk.chat");
 //! while let Some(text) = texts.next().await {
-//!     println!("{}: {}", text.info().sender, text.read_all(1 << 20).await?);
+//!     let sender = text.info().sender.clone();
+//!     println!("{sender}: {}", text.read_all(1 << 20).await?);
 //! }
 //! # Ok(()) }
 //! ```
