@@ -58,6 +58,8 @@ pub(crate) struct Dtls {
     tap: Arc<KeyTap>,
     records: Option<RecordLayer>,
     started: bool,
+    /// Something was received.
+    is_answered: bool,
     closed: bool,
 }
 
@@ -95,6 +97,7 @@ impl Dtls {
             tap,
             records: None,
             started: false,
+            is_answered: false,
             closed: false,
         })
     }
@@ -123,6 +126,18 @@ impl Dtls {
                 Outcome::Failed
             }
             _ => Outcome::Taken,
+        }
+    }
+
+    /// Says hello again if nobody has answered: a side that had no path yet may have dropped the first.
+    pub(crate) fn hurry(&mut self) {
+        if self.side == Side::Client
+            && !self.is_answered
+            && !self.closed
+            && let Some(at) = self.endpoint.poll_timeout(&FIXED)
+        {
+            // The timer cannot be fired, but its time can be told.
+            let _ = self.endpoint.handle_timeout(FIXED, at);
         }
     }
 
@@ -181,6 +196,7 @@ impl Dtls {
         if self.side == Side::Client && !self.started {
             return Outcome::Refused;
         }
+        self.is_answered = true;
         let Ok(events) = self
             .endpoint
             .read(now, FIXED, None, BytesMut::from(datagram))

@@ -200,9 +200,12 @@ impl Peer {
     }
 
     fn take_path(&mut self, now: Instant, path: Path) {
-        self.path = Some(path);
+        let is_first = self.path.replace(path).is_none();
         if let Some(dtls) = &mut self.dtls {
             let outcome = dtls.start(now);
+            if !is_first {
+                dtls.hurry();
+            }
             self.follow_dtls(now, outcome);
         }
     }

@@ -385,12 +385,12 @@ impl Sctp {
                 }
                 RtcEvent::AssociationLost { reason, id } => {
                     if association.is_closed() {
-                        let remote = matches!(
-                            reason,
-                            AssociationError::Reset | AssociationError::AssociationClosed
-                        );
                         self.lost
-                            .get_or_insert(if remote { Loss::Remote } else { Loss::Protocol });
+                            .get_or_insert(if self.gate.is_aborted() || is_reset(&reason) {
+                                Loss::Remote
+                            } else {
+                                Loss::Protocol
+                            });
                     } else {
                         return Some(Event::StreamClosed(id));
                     }
@@ -552,3 +552,14 @@ impl Sctp {
         }
     }
 }
+
+/// Whether the other side ended the association in good order.
+fn is_reset(reason: &AssociationError) -> bool {
+    matches!(
+        reason,
+        AssociationError::Reset | AssociationError::AssociationClosed
+    )
+}
+
+#[cfg(test)]
+mod tests;

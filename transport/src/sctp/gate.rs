@@ -10,6 +10,7 @@ const DATA: u8 = 0;
 const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
 const SACK: u8 = 3;
+const ABORT: u8 = 6;
 const FORWARD_TSN: u8 = 192;
 const PARAMETER_SUPPORTED_EXTENSIONS: u16 = 0x8008;
 
@@ -38,6 +39,8 @@ pub(crate) struct Gate {
     header: Option<[u8; 8]>,
     /// The last cumulative TSN that we acknowledged, or the one before the first.
     acknowledged: Option<u32>,
+    /// The other side has sent an ABORT.
+    is_aborted: bool,
     /// Our INIT has got its answer.
     is_answered: bool,
     /// A SACK has left.
@@ -60,6 +63,7 @@ impl Gate {
         Self {
             header: None,
             acknowledged: None,
+            is_aborted: false,
             is_answered: false,
             running: false,
             advertised: usize::MAX,
@@ -87,6 +91,10 @@ impl Gate {
                 },
                 FORWARD_TSN => {
                     word(chunk, 4).is_some_and(|tsn| self.is_near(tsn, MAX_FORWARD_LEAD))
+                }
+                ABORT => {
+                    self.is_aborted = true;
+                    true
                 }
                 SACK => {
                     if let Some(window) = word(chunk, 8) {
@@ -157,6 +165,10 @@ impl Gate {
             }
             _ => false,
         }
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.is_aborted
     }
 
     pub(crate) fn is_answered(&self) -> bool {
