@@ -23,7 +23,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 println!("{sender}: {}", text.read_all(1 << 20).await?);
             }
             Some(file) = files.next() => println!("stored {}", file.write_to_dir(directory).await?.path.display()),
-            reason = room.closed() => return Ok(println!("the room is gone: {reason}")),
+            reason = room.closed() => {
+                println!("the room is gone: {reason}");
+                return Ok(());
+            }
         }
     }
 }

@@ -81,12 +81,12 @@ impl Datagrams {
         buffer: &[u8],
     ) -> Poll<io::Result<()>> {
         let mut transmit = *transmit;
-        if self.is_mapped {
-            if let SocketAddr::V4(v4) = transmit.destination {
-                transmit.destination = SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port());
-                // The kernel chooses: how a mapped source is named differs between systems.
-                transmit.source = None;
-            }
+        if self.is_mapped
+            && let SocketAddr::V4(v4) = transmit.destination
+        {
+            transmit.destination = SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port());
+            // The kernel chooses: how a mapped source is named differs between systems.
+            transmit.source = None;
         }
         loop {
             match self.reactor.try_io(Interest::WRITABLE, || {

@@ -492,17 +492,17 @@ impl Session {
     fn update(&mut self, update: ParticipantUpdate) {
         for info in update.participants {
             let is_gone = info.state == ParticipantState::Disconnected as i32;
-            if let Some(local) = &self.local {
-                if local.identity() == &info.identity.as_str() {
-                    // Another sid is an older or newer session of ours, of which a leave will tell.
-                    if local.sid() == &info.sid.as_str() && !is_gone {
-                        self.update_local(info);
-                    }
-                    continue;
+            if let Some(local) = &self.local
+                && local.identity().as_str() == info.identity
+            {
+                // Another sid is an older or newer session of ours, of which a leave will tell.
+                if local.sid().as_str() == info.sid && !is_gone {
+                    self.update_local(info);
                 }
+                continue;
             }
             match self.others.get(info.identity.as_str()) {
-                Some(known) if known.sid() == &info.sid.as_str() => {
+                Some(known) if known.sid().as_str() == info.sid => {
                     if info.version >= known.0.version || is_gone {
                         self.change(known.clone(), info);
                     }

@@ -52,10 +52,10 @@ impl Partial {
     ///
     /// A target path that exists already is refused here, before anything is received, and again at the end.
     pub(crate) fn create(target: Target) -> Result<Self, SaveError> {
-        if let Target::Path(path) = &target {
-            if path.symlink_metadata().is_ok() {
-                return Err(SaveError::Exists { path: path.clone() });
-            }
+        if let Target::Path(path) = &target
+            && path.symlink_metadata().is_ok()
+        {
+            return Err(SaveError::Exists { path: path.clone() });
         }
         let directory = target.directory();
         loop {
