@@ -328,34 +328,66 @@ impl Drop for TinyDisk {
     }
 }
 
+/// The same command where no file may be larger than 2 MB; a write beyond that is an error, as on a full disk.
 #[cfg(target_os = "linux")]
-#[test]
-fn a_full_disk_fails_the_stream_and_leaves_nothing() {
-    let Some(disk) = TinyDisk::mount() else {
-        eprintln!("SKIPPED: a tmpfs can't be mounted here (needs root)");
-        return;
-    };
+fn with_small_files(command: Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\""]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    shell
+}
+
+/// Sends what does not fit and then what does, to a receiver with room for 2 MB at most.
+#[cfg(target_os = "linux")]
+fn send_too_much(out: &Path, change: impl Fn(Command) -> Command, reason: &str) {
     let served = Served::start();
     let source = tempfile::tempdir().unwrap();
     let big = write(source.path(), "big.bin", &noise(4_000_000));
     let small = write(source.path(), "small.bin", b"fits");
-    let receiver = served.receiver(disk.0.path(), &["--count", "2"]);
+    let receiver = served.receiver_of(change, out, &["--count", "2"]);
+    // Delivered is delivered; a recipient by name that could not keep it is a failure.
     served.send(&[&big]).expect_code(0);
     let sent = served.send(&["--to", "bob", &small]).expect_code(0);
     assert!(sent.text().contains("received by bob"), "{}", sent.text());
     let received = receiver.ended().expect_code(5);
     let failed = &events(&received.stderr, "failed")[0];
     assert!(
-        failed["reason"]
-            .as_str()
-            .unwrap()
-            .contains("No space left on device"),
+        failed["reason"].as_str().unwrap().contains(reason),
         "{failed}"
     );
-    assert_eq!(
-        files(disk.0.path()),
-        [("small.bin".to_owned(), b"fits".to_vec())]
+    assert_eq!(files(out), [("small.bin".to_owned(), b"fits".to_vec())]);
+}
+
+/// Only root can have a small disk, so everybody also tests with a limit on files, which takes the same way.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_fails_the_stream_and_leaves_nothing() {
+    if let Some(disk) = TinyDisk::mount() {
+        send_too_much(disk.0.path(), |command| command, "No space left on device");
+    }
+    let out = tempfile::tempdir().unwrap();
+    send_too_much(out.path(), with_small_files, "File too large");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_recipient_by_name_that_fails_makes_the_sender_fail() {
+    let served = Served::start();
+    let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let big = write(source.path(), "big.bin", &noise(4_000_000));
+    let receiver = served.receiver_of(with_small_files, out.path(), &["--count", "1"]);
+    let sent = served.send(&["--to", "bob", &big]).expect_code(5);
+    assert!(
+        sent.stderr.contains("bob could not receive everything"),
+        "{}",
+        sent.stderr
     );
+    receiver.ended().expect_code(5);
+    assert_eq!(files(out.path()), []);
 }
 
 #[test]
