@@ -78,8 +78,12 @@ async fn route(front: &Front, request: Request) -> Result<Response, Denied> {
         "/" => Ok(text(StatusCode::OK, "OK")),
         "/rtc/validate" => validate(front, Path::Legacy, &request),
         "/rtc/v1/validate" => validate(front, Path::Single, &request),
-        "/rtc/v1" if is_upgrade(&request) => join(front, request).await,
-        // Dual peer connections are not served here; official clients ask for `/rtc/v1` first.
+        "/rtc/v1" if is_upgrade(&request) => join(front, Path::Single, request).await,
+        // A join request means one peer connection on this path, too (protocol.md §2.1). Two are not served here;
+        // official clients ask for `/rtc/v1` first.
+        "/rtc" if is_upgrade(&request) && has_join_request(&request) => {
+            join(front, Path::Legacy, request).await
+        }
         _ => Ok(text(StatusCode::NOT_FOUND, "404 page not found")),
     }
 }
@@ -109,8 +113,15 @@ fn is_upgrade(request: &Request) -> bool {
         .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-async fn join(front: &Front, request: Request) -> Result<Response, Denied> {
-    let admission = check(front, Path::Single, &request)?;
+fn has_join_request(request: &Request) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query
+        .split('&')
+        .any(|parameter| parameter.len() > 13 && parameter.starts_with("join_request="))
+}
+
+async fn join(front: &Front, path: Path, request: Request) -> Result<Response, Denied> {
+    let admission = check(front, path, &request)?;
     let (mut parts, _) = request.into_parts();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, front)
         .await

@@ -15,6 +15,8 @@
 //! [`Limits::cut_after`] or when it falls off the log. Lossy packets are not logged.
 
 mod departure;
+mod driving;
+mod joining;
 mod limits;
 mod log;
 mod member;
@@ -32,15 +34,15 @@ use bytes::Bytes;
 use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid};
 use lkstream_proto::limits as wire;
 use lkstream_proto::packet::Channel;
-use lkstream_proto::participant::{
-    ClientInfo, DisconnectReason, ParticipantInfo, ParticipantPermission, ParticipantState,
-};
-use lkstream_proto::room::{Edition, Room as RoomInfo, ServerInfo};
+use lkstream_proto::participant::{ParticipantInfo, ParticipantState};
+use lkstream_proto::room::Room as RoomInfo;
 use lkstream_proto::signal::{
-    JoinResponse, ParticipantUpdate, Request, Response, RoomUpdate, SignalResponse,
+    JoinResponse, ParticipantUpdate, Response, RoomUpdate, SignalResponse,
 };
 
 pub use departure::Departure;
+pub use driving::{Input, Output};
+pub use joining::{JoinError, Joining, Options, server_info};
 pub use limits::Limits;
 pub use resume::ResumeError;
 pub use routing::Refusal;
@@ -57,214 +59,6 @@ const ROOM_UPDATE_INTERVAL: Duration = Duration::from_secs(5);
 pub struct MemberId {
     slot: Slot,
     generation: u32,
-}
-
-/// What makes a room.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Its name.
-    pub name: RoomName,
-    /// This lifetime of it.
-    pub sid: RoomSid,
-    /// Free text of the application.
-    pub metadata: String,
-    /// Bounds.
-    pub limits: Limits,
-    /// Time since the Unix epoch at the `now` of [`Room::new`]; the room's wall clock runs on from there.
-    pub unix_time: Duration,
-    /// What it says about its server.
-    pub server: ServerInfo,
-}
-
-impl Options {
-    /// An ordinary room.
-    pub fn new(name: RoomName, sid: RoomSid, unix_time: Duration) -> Options {
-        Options {
-            name,
-            sid,
-            metadata: String::new(),
-            limits: Limits::default(),
-            unix_time,
-            server: server_info(String::new()),
-        }
-    }
-}
-
-/// What a node says about itself. Clients gate features on the version and Rust clients insist on a semantic one
-/// (protocol.md §2.7), so it names the livekit-server whose behaviour this is; who we are stands in `debug_info`.
-pub fn server_info(node_id: String) -> ServerInfo {
-    ServerInfo {
-        edition: Edition::Standard as i32,
-        version: wire::SERVER_VERSION.to_owned(),
-        protocol: wire::PROTOCOL,
-        region: String::new(),
-        node_id,
-        debug_info: concat!("lkstream ", env!("CARGO_PKG_VERSION")).to_owned(),
-        agent_protocol: 0,
-    }
-}
-
-/// Somebody whose token was checked and who wants in.
-#[derive(Clone, Debug)]
-pub struct Joining {
-    /// Random bytes for its sid.
-    pub random: [u8; 16],
-    /// Who.
-    pub identity: Identity,
-    /// Name to show.
-    pub name: String,
-    /// Free text of the application.
-    pub metadata: String,
-    /// Keys and values of the application.
-    pub attributes: BTreeMap<String, String>,
-    /// What it is: a [`ParticipantKind`](lkstream_proto::participant::ParticipantKind).
-    pub kind: i32,
-    /// More about what it is.
-    pub kind_details: Vec<i32>,
-    /// What it may do.
-    pub permission: ParticipantPermission,
-    /// What its client says about itself; protocol and capabilities are shown to the others (protocol.md §5.3).
-    pub client: ClientInfo,
-}
-
-impl Joining {
-    /// An ordinary participant with every right of a token without restrictions, and a client that knows all streams.
-    pub fn new(identity: impl Into<Identity>, random: [u8; 16]) -> Joining {
-        Joining {
-            random,
-            identity: identity.into(),
-            name: String::new(),
-            metadata: String::new(),
-            attributes: BTreeMap::new(),
-            kind: 0,
-            kind_details: Vec::new(),
-            permission: ParticipantPermission {
-                can_subscribe: true,
-                can_publish: true,
-                can_publish_data: true,
-                ..ParticipantPermission::default()
-            },
-            client: ClientInfo {
-                protocol: wire::PROTOCOL,
-                client_protocol: wire::CLIENT_PROTOCOL,
-                ..ClientInfo::default()
-            },
-        }
-    }
-}
-
-/// Why a join was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JoinError {
-    /// The room is full.
-    #[error("the room has {limit} participants already")]
-    Full {
-        /// Participants allowed.
-        limit: usize,
-    },
-    /// The client's signalling is too old (protocol.md §2.18).
-    #[error("client protocol {protocol}, at least {minimum} is needed")]
-    Protocol {
-        /// What the client speaks.
-        protocol: i32,
-        /// What this server speaks at least.
-        minimum: i32,
-    },
-    /// The room was closed.
-    #[error("the room is closed")]
-    Closed,
-}
-
-/// Something that happened to a participant.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// A message arrived on one of its data channels.
-    Packet {
-        /// Who sent it.
-        from: MemberId,
-        /// On which channel; the packet's own word for it is not trusted (protocol.md §4.1).
-        channel: Channel,
-        /// The message.
-        bytes: Bytes,
-    },
-    /// A request arrived on its signal link. Offers, answers and candidates are the driver's business.
-    Request {
-        /// Who sent it.
-        from: MemberId,
-        /// What it asks.
-        request: Request,
-    },
-    /// Its signal link is gone. It is kept for a resume.
-    LinkLost(MemberId),
-    /// Its peer connection is up, for the first time or again.
-    Connected(MemberId),
-    /// A data channel may be used towards it.
-    ChannelOpen {
-        /// Whose.
-        member: MemberId,
-        /// Which.
-        channel: Channel,
-    },
-    /// Its transport acknowledged this many bytes of reliable packets since the start.
-    Acknowledged {
-        /// Whose.
-        member: MemberId,
-        /// Bytes, counting each packet that [`Room::next_packet`] gave and that was not discarded.
-        total: u64,
-    },
-    /// A reliable packet that [`Room::next_packet`] gave could not be handed to its transport.
-    Discarded {
-        /// Whose.
-        member: MemberId,
-        /// Length of the packet.
-        bytes: u64,
-    },
-    /// Its peer connection is silent and only an ICE restart helps. It is kept for a resume.
-    ConnectionLost(MemberId),
-    /// Its peer connection was closed, not by us.
-    ConnectionClosed(MemberId),
-    /// After [`Output::Finish`]: everything it has sent was handed over.
-    Finished(MemberId),
-    /// Remove it.
-    Remove {
-        /// Whom.
-        member: MemberId,
-        /// Why.
-        departure: Departure,
-    },
-    /// Remove everybody and admit nobody any more.
-    Close(DisconnectReason),
-}
-
-/// What the driver has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Output {
-    /// Send this encoded [`SignalResponse`] on its signal link, if it has one.
-    Signal {
-        /// To whom.
-        to: MemberId,
-        /// One WebSocket binary message, shared when several get the same.
-        message: Bytes,
-    },
-    /// Packets wait for it: take them with [`Room::next_packet`] while its transport has room. Comes once until
-    /// `next_packet` has given `None` on both channels.
-    Packets(MemberId),
-    /// [`Room::accepts`] is true for it again.
-    Accepting(MemberId),
-    /// It said goodbye: hand over what its transport has received already, then send [`Input::Finished`].
-    /// Nothing more is for it; its transport may be closed then.
-    Finish(MemberId),
-    /// It is out: flush its signal link and close everything of it. Its id is not known any more.
-    Removed {
-        /// Who it was.
-        member: MemberId,
-        /// Its session.
-        sid: ParticipantSid,
-        /// Why.
-        reason: DisconnectReason,
-    },
 }
 
 /// One room. See the [module](self) for how to drive it.

@@ -28,6 +28,8 @@ pub struct Stats {
     pub unsent_datagrams: u64,
     /// Offers and candidates that were refused.
     pub bad_descriptions: u64,
+    /// Connections closed since the transport failed on what they sent.
+    pub broken_connections: u64,
     /// Messages on channels other than the two of data packets, dropped.
     pub other_messages: u64,
     /// The counters of all rooms, those that are over included.

@@ -6,29 +6,29 @@
 
 mod connection;
 mod demux;
+mod reception;
 mod timers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
 use bytes::Bytes;
-use lkstream_proto::id::{RoomName, RoomSid};
-use lkstream_proto::limits as wire;
+use lkstream_proto::id::RoomName;
 use lkstream_proto::packet::Channel;
 use lkstream_proto::participant::DisconnectReason;
-use lkstream_proto::signal::{Request, SessionDescription};
+use lkstream_proto::signal::Request;
 use lkstream_transport::udp::{ReceiveBatch, Socket};
-use lkstream_transport::{Certificate, Credentials, IceMode, Peer, PeerConfig, Transmit};
+use lkstream_transport::{Certificate, Transmit};
 use tokio::io::Interest;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admission::{Admission, Denied};
-use crate::room::{self, Departure, Input, JoinError, MemberId, Output, Room};
+use crate::room::{self, Departure, Input, MemberId, Output, Room};
 use crate::stats::Stats;
-use connection::{Connection, Key, Outlet};
+use connection::{Connection, Key};
 use demux::Demux;
 use timers::{Timer, Timers};
 
@@ -100,6 +100,8 @@ pub(crate) struct Worker {
     timers: Timers,
     /// Connections with something to do.
     dirty: VecDeque<Key>,
+    /// Connections whose transport panicked.
+    broken: Vec<Key>,
     /// A batch that the socket had no room for.
     blocked: Option<(Transmit, Vec<u8>)>,
     buffer: Vec<u8>,
@@ -123,6 +125,7 @@ impl Worker {
             demux: Demux::default(),
             timers: Timers::default(),
             dirty: VecDeque::new(),
+            broken: Vec::new(),
             blocked: None,
             buffer: Vec::new(),
             next_key: 0,
@@ -212,206 +215,6 @@ impl Worker {
     fn key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key
-    }
-
-    fn admit(
-        &mut self,
-        now: Instant,
-        admission: Admission,
-        link: mpsc::Sender<Bytes>,
-    ) -> Result<LinkId, Denied> {
-        let id = LinkId(self.key());
-        if admission.resume.is_some() {
-            self.resume(now, admission, id, link);
-            return Ok(id);
-        }
-        let peer = match &admission.offer {
-            Some(offer) => Some(self.answer(now, &offer.sdp, offer.id).map_err(|error| {
-                self.stats.bad_descriptions += 1;
-                Denied::new(StatusCode::BAD_REQUEST, format!("bad offer: {error}"))
-            })?),
-            None => None,
-        };
-        let hall_key = self.hall(now, &admission)?;
-        let Some(hall) = self.halls.get_mut(&hall_key) else {
-            return Err(Denied::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the room is gone",
-            ));
-        };
-        let member = hall.room.join(now, admission.joining).map_err(|error| {
-            let status = match error {
-                JoinError::Protocol { .. } => StatusCode::BAD_REQUEST,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            Denied::new(status, error.to_string())
-        })?;
-        let key = Key(self.key());
-        if let Some(hall) = self.halls.get_mut(&hall_key) {
-            hall.members.insert(member, key);
-        }
-        let mut connection = Connection::new(hall_key, member, Outlet { id, sender: link });
-        let mut answer = None;
-        if let Some((peer, sdp)) = peer {
-            self.demux.register(peer.local_ufrag(), key);
-            connection.peer = Some(peer);
-            answer = Some(sdp);
-        }
-        self.connections.insert(key, connection);
-        self.links.insert(id, key);
-        self.carry_out(now, hall_key);
-        if let Some(answer) = answer {
-            self.say(now, key, connection::answer(answer));
-        }
-        self.touch(key);
-        Ok(id)
-    }
-
-    /// The room of a join; made when it is not there yet.
-    fn hall(&mut self, now: Instant, admission: &Admission) -> Result<HallKey, Denied> {
-        if let Some(key) = self.by_name.get(&admission.room) {
-            return Ok(*key);
-        }
-        if self.halls.len() >= self.options.max_rooms {
-            let text = format!("the server has {} rooms already", self.halls.len());
-            return Err(Denied::new(StatusCode::SERVICE_UNAVAILABLE, text));
-        }
-        let unix_time = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let sid = RoomSid::generate(rand::random());
-        let mut options = room::Options::new(admission.room.clone(), sid, unix_time);
-        options.metadata.clone_from(&admission.room_metadata);
-        options.limits = self.options.limits.clone();
-        options.server = room::server_info(self.options.node_id.clone());
-        let key = HallKey(self.key());
-        self.by_name.insert(admission.room.clone(), key);
-        self.halls.insert(
-            key,
-            Hall {
-                room: Room::new(now, options),
-                members: HashMap::new(),
-            },
-        );
-        self.schedule_hall(key);
-        Ok(key)
-    }
-
-    fn resume(
-        &mut self,
-        now: Instant,
-        admission: Admission,
-        id: LinkId,
-        link: mpsc::Sender<Bytes>,
-    ) {
-        let known = admission.resume.as_ref().and_then(|resume| {
-            let hall_key = *self.by_name.get(&admission.room)?;
-            let hall = self.halls.get_mut(&hall_key)?;
-            let identity = &admission.joining.identity;
-            let member = hall.room.resume(now, &resume.sid, identity).ok()?;
-            Some((hall_key, *hall.members.get(&member)?))
-        });
-        let Some((hall_key, key)) = known else {
-            self.stats.resumes_refused += 1;
-            // An empty queue takes it; the link closes when the sender is dropped.
-            let departure = Departure::rejoin(DisconnectReason::StateMismatch);
-            if let Some(message) = room::leave_message(departure) {
-                let _ = link.try_send(message);
-            }
-            return;
-        };
-        self.stats.resumes += 1;
-        if let Some(connection) = self.connections.get_mut(&key) {
-            // The old link closes when its sender is dropped.
-            if let Some(old) = connection.link.replace(Outlet { id, sender: link }) {
-                self.links.remove(&old.id);
-            }
-            self.links.insert(id, key);
-        }
-        self.carry_out(now, hall_key);
-        if let Some(offer) = admission.offer {
-            self.offer(now, key, &offer);
-        }
-    }
-
-    fn peer_config(&self) -> PeerConfig {
-        let mut random = [0; 48];
-        rand::Rng::fill_bytes(&mut rand::rng(), &mut random);
-        let certificate = Arc::clone(&self.options.certificate);
-        let mut config = PeerConfig::new(certificate, Credentials::from_random(random));
-        config.candidates.clone_from(&self.options.candidates);
-        config.ice = IceMode::Lite;
-        config.max_message_size = wire::SERVER_PACKET_BYTES;
-        config
-    }
-
-    fn answer(
-        &self,
-        now: Instant,
-        offer: &str,
-        id: u32,
-    ) -> Result<(Peer, SessionDescription), lkstream_transport::SdpError> {
-        let (peer, sdp) = Peer::answer(now, self.peer_config(), offer)?;
-        Ok((peer, connection::description(sdp, id)))
-    }
-
-    fn request(&mut self, now: Instant, key: Key, request: Request) {
-        match request {
-            Request::Offer(offer) => self.offer(now, key, &offer),
-            Request::Trickle(trickle) => self.trickle(now, key, &trickle.candidate_init),
-            Request::Answer(_) => {}
-            request => self.input_of(now, key, |from| Input::Request { from, request }),
-        }
-    }
-
-    /// Answers an offer: the first, a repeated one, or one with an ICE restart (protocol.md §2.17).
-    fn offer(&mut self, now: Instant, key: Key, offer: &SessionDescription) {
-        let Some(connection) = self.connections.get_mut(&key) else {
-            return;
-        };
-        let result = match &mut connection.peer {
-            Some(peer) => {
-                let answer = peer.handle_reoffer(now, &offer.sdp);
-                self.demux.register(peer.local_ufrag(), key);
-                answer.map(|sdp| connection::description(sdp, offer.id))
-            }
-            None => self
-                .answer(now, &offer.sdp, offer.id)
-                .map(|(peer, answer)| {
-                    self.demux.register(peer.local_ufrag(), key);
-                    if let Some(connection) = self.connections.get_mut(&key) {
-                        connection.peer = Some(peer);
-                    }
-                    answer
-                }),
-        };
-        match result {
-            Ok(answer) => self.say(now, key, connection::answer(answer)),
-            Err(error) => {
-                tracing::debug!(%error, "offer refused");
-                self.stats.bad_descriptions += 1;
-                let departure = Departure::rejoin(DisconnectReason::StateMismatch);
-                self.input_of(now, key, |member| Input::Remove { member, departure });
-            }
-        }
-        self.touch(key);
-    }
-
-    fn trickle(&mut self, now: Instant, key: Key, init: &str) {
-        let Some(peer) = self
-            .connections
-            .get_mut(&key)
-            .and_then(|connection| connection.peer.as_mut())
-        else {
-            return;
-        };
-        let good = connection::candidate(init).is_some_and(|candidate| {
-            candidate.is_empty() || peer.add_remote_candidate(now, &candidate).is_ok()
-        });
-        if !good {
-            self.stats.bad_descriptions += 1;
-        }
-        self.touch(key);
     }
 
     /// Tells a room something about the participant behind a connection.
@@ -557,7 +360,11 @@ impl Worker {
                     continue;
                 };
                 let refused = peer.stats().stun_refused;
-                peer.handle_received(now, received);
+                // The stacks below parse bytes of strangers: should one of them panic, this connection alone is lost.
+                if catch_unwind(AssertUnwindSafe(|| peer.handle_received(now, received))).is_err() {
+                    self.broken.push(key);
+                    continue;
+                }
                 if peer.stats().stun_refused == refused {
                     self.demux.learn(&received, key);
                 }
@@ -574,8 +381,10 @@ impl Worker {
             match timer {
                 Timer::Connection(key) => {
                     if let Some(connection) = self.connections.get_mut(&key) {
-                        if let Some(peer) = &mut connection.peer {
-                            peer.handle_timeout(now);
+                        if let Some(peer) = &mut connection.peer
+                            && catch_unwind(AssertUnwindSafe(|| peer.handle_timeout(now))).is_err()
+                        {
+                            self.broken.push(key);
                         }
                         self.touch(key);
                     }
@@ -618,8 +427,22 @@ impl Worker {
         }
     }
 
+    /// Gives up connections whose transport panicked.
+    fn give_up_broken(&mut self, now: Instant) {
+        while let Some(key) = self.broken.pop() {
+            self.stats.broken_connections += 1;
+            if let Some(connection) = self.connections.get_mut(&key) {
+                // Nothing more is asked of it, not even a goodbye.
+                connection.peer = None;
+            }
+            let departure = Departure::rejoin(DisconnectReason::StateMismatch);
+            self.input_of(now, key, |member| Input::Remove { member, departure });
+        }
+    }
+
     /// Lets every connection that has something to do work once.
     fn work(&mut self, now: Instant) {
+        self.give_up_broken(now);
         if !self.flush_blocked() {
             return;
         }
@@ -630,7 +453,9 @@ impl Worker {
             if let Some(connection) = self.connections.get_mut(&key) {
                 connection.dirty = false;
             }
-            self.pump(now, key);
+            if catch_unwind(AssertUnwindSafe(|| self.pump(now, key))).is_err() {
+                self.broken.push(key);
+            }
             if self.blocked.is_some() {
                 return;
             }

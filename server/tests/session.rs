@@ -8,6 +8,7 @@ use bytes::Bytes;
 use lkstream_proto::packet::{Channel, DataPacket, UserPacket, Value};
 use lkstream_proto::participant::{DisconnectReason, ParticipantState};
 use lkstream_proto::signal::{LeaveAction, LeaveRequest, Ping, Request, Response};
+use lkstream_server::{Config, Server};
 use support::participant::{Participant, dial, until_both};
 use support::{join_query, server, token, within};
 use tokio_tungstenite::tungstenite::Message;
@@ -72,6 +73,28 @@ async fn two_participants_exchange_packets_on_both_channels() {
     let stats = server.stats().await;
     assert_eq!((stats.rooms, stats.participants), (1, 2));
     assert_eq!(stats.packets.packets_delivered, 2);
+}
+
+#[tokio::test]
+async fn a_server_on_every_interface_offers_addresses_that_work() {
+    for bind in ["0.0.0.0", "::"] {
+        let mut config = Config::dev().with_free_ports();
+        config.bind = bind.parse().unwrap();
+        let server = match Server::spawn(config).await {
+            Ok(server) => server,
+            Err(error) if bind == "::" => {
+                eprintln!("no IPv6 here: {error}");
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let mut alice = Participant::join(&server, &token("alice", "room")).await;
+        let mut bob = Participant::join(&server, &token("bob", "room")).await;
+        alice
+            .send(Channel::Reliable, &user(1, Bytes::from_static(b"hello")))
+            .await;
+        bob.until("packet", |it| !it.packets.is_empty()).await;
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ mod signalling;
 
 use super::*;
 use lkstream_proto::packet::{DataPacket, UserPacket, Value};
+use lkstream_proto::participant::DisconnectReason;
+use lkstream_proto::signal::Request;
 
 /// A room on virtual time, and what its driver would do.
 struct Scene {

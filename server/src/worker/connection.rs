@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lkstream_proto::packet::Channel;
 use lkstream_proto::signal::{Response, SessionDescription, SignalResponse};
-use lkstream_transport::{ChannelId, Event, Peer, SendError};
+use lkstream_transport::{ChannelId, Event, IceMode, Peer, SendError};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -33,6 +33,7 @@ pub(super) struct Outlet {
 pub(super) struct Connection {
     pub(super) hall: HallKey,
     pub(super) member: MemberId,
+    pub(super) ice: IceMode,
     pub(super) link: Option<Outlet>,
     pub(super) peer: Option<Peer>,
     /// Waits for its turn.
@@ -50,10 +51,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(hall: HallKey, member: MemberId, link: Outlet) -> Connection {
+    pub(super) fn new(hall: HallKey, member: MemberId, ice: IceMode, link: Outlet) -> Connection {
         Connection {
             hall,
             member,
+            ice,
             link: Some(link),
             peer: None,
             dirty: false,

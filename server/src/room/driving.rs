@@ -1,0 +1,101 @@
+//! What a room is told, and what it asks for.
+
+use bytes::Bytes;
+use lkstream_proto::id::ParticipantSid;
+use lkstream_proto::packet::Channel;
+use lkstream_proto::participant::DisconnectReason;
+use lkstream_proto::signal::Request;
+
+use super::MemberId;
+use super::departure::Departure;
+
+/// Something that happened to a participant.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A message arrived on one of its data channels.
+    Packet {
+        /// Who sent it.
+        from: MemberId,
+        /// On which channel; the packet's own word for it is not trusted (protocol.md §4.1).
+        channel: Channel,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// A request arrived on its signal link. Offers, answers and candidates are the driver's business.
+    Request {
+        /// Who sent it.
+        from: MemberId,
+        /// What it asks.
+        request: Request,
+    },
+    /// Its signal link is gone. It is kept for a resume.
+    LinkLost(MemberId),
+    /// Its peer connection is up, for the first time or again.
+    Connected(MemberId),
+    /// A data channel may be used towards it.
+    ChannelOpen {
+        /// Whose.
+        member: MemberId,
+        /// Which.
+        channel: Channel,
+    },
+    /// Its transport acknowledged this many bytes of reliable packets since the start.
+    Acknowledged {
+        /// Whose.
+        member: MemberId,
+        /// Bytes, counting each packet that [`Room::next_packet`](super::Room::next_packet) gave and that was not discarded.
+        total: u64,
+    },
+    /// A reliable packet that [`Room::next_packet`](super::Room::next_packet) gave could not be handed to its transport.
+    Discarded {
+        /// Whose.
+        member: MemberId,
+        /// Length of the packet.
+        bytes: u64,
+    },
+    /// Its peer connection is silent and only an ICE restart helps. It is kept for a resume.
+    ConnectionLost(MemberId),
+    /// Its peer connection was closed, not by us.
+    ConnectionClosed(MemberId),
+    /// After [`Output::Finish`]: everything it has sent was handed over.
+    Finished(MemberId),
+    /// Remove it.
+    Remove {
+        /// Whom.
+        member: MemberId,
+        /// Why.
+        departure: Departure,
+    },
+    /// Remove everybody and admit nobody any more.
+    Close(DisconnectReason),
+}
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Output {
+    /// Send this encoded [`SignalResponse`](lkstream_proto::signal::SignalResponse) on its signal link, if it has one.
+    Signal {
+        /// To whom.
+        to: MemberId,
+        /// One WebSocket binary message, shared when several get the same.
+        message: Bytes,
+    },
+    /// Packets wait for it: take them with [`Room::next_packet`](super::Room::next_packet) while its transport has room. Comes once until
+    /// `next_packet` has given `None` on both channels.
+    Packets(MemberId),
+    /// [`Room::accepts`](super::Room::accepts) is true for it again.
+    Accepting(MemberId),
+    /// It said goodbye: hand over what its transport has received already, then send [`Input::Finished`].
+    /// Nothing more is for it; its transport may be closed then.
+    Finish(MemberId),
+    /// It is out: flush its signal link and close everything of it. Its id is not known any more.
+    Removed {
+        /// Who it was.
+        member: MemberId,
+        /// Its session.
+        sid: ParticipantSid,
+        /// Why.
+        reason: DisconnectReason,
+    },
+}

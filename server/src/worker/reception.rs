@@ -1,0 +1,236 @@
+//! How participants come in: joins, resumes, and the offers and candidates that make their connections.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use lkstream_proto::id::RoomSid;
+use lkstream_proto::limits;
+use lkstream_proto::participant::{ClientInfo, DisconnectReason};
+use lkstream_proto::signal::{Request, SessionDescription};
+use lkstream_transport::{Credentials, IceMode, Peer, PeerConfig, SdpError};
+use tokio::sync::mpsc;
+
+use super::connection::{self, Connection, Key, Outlet};
+use super::{Hall, HallKey, LinkId, Worker};
+use crate::admission::{Admission, Denied};
+use crate::room::{self, Departure, Input, JoinError, Room};
+
+impl Worker {
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        admission: Admission,
+        link: mpsc::Sender<Bytes>,
+    ) -> Result<LinkId, Denied> {
+        let id = LinkId(self.key());
+        if admission.resume.is_some() {
+            self.resume(now, admission, id, link);
+            return Ok(id);
+        }
+        let ice = ice_mode(&admission.joining.client);
+        let peer = match &admission.offer {
+            Some(offer) => Some(
+                self.answer(now, ice, &offer.sdp, offer.id)
+                    .map_err(|error| {
+                        self.stats.bad_descriptions += 1;
+                        Denied::new(StatusCode::BAD_REQUEST, format!("bad offer: {error}"))
+                    })?,
+            ),
+            None => None,
+        };
+        let hall_key = self.hall(now, &admission)?;
+        let Some(hall) = self.halls.get_mut(&hall_key) else {
+            return Err(Denied::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the room is gone",
+            ));
+        };
+        let member = hall.room.join(now, admission.joining).map_err(|error| {
+            let status = match error {
+                JoinError::Protocol { .. } => StatusCode::BAD_REQUEST,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            Denied::new(status, error.to_string())
+        })?;
+        let key = Key(self.key());
+        if let Some(hall) = self.halls.get_mut(&hall_key) {
+            hall.members.insert(member, key);
+        }
+        let mut connection = Connection::new(hall_key, member, ice, Outlet { id, sender: link });
+        let mut answer = None;
+        if let Some((peer, sdp)) = peer {
+            self.demux.register(peer.local_ufrag(), key);
+            connection.peer = Some(peer);
+            answer = Some(sdp);
+        }
+        self.connections.insert(key, connection);
+        self.links.insert(id, key);
+        self.carry_out(now, hall_key);
+        if let Some(answer) = answer {
+            self.say(now, key, connection::answer(answer));
+        }
+        self.touch(key);
+        Ok(id)
+    }
+
+    /// The room of a join; made when it is not there yet.
+    fn hall(&mut self, now: Instant, admission: &Admission) -> Result<HallKey, Denied> {
+        if let Some(key) = self.by_name.get(&admission.room) {
+            return Ok(*key);
+        }
+        if self.halls.len() >= self.options.max_rooms {
+            let text = format!("the server has {} rooms already", self.halls.len());
+            return Err(Denied::new(StatusCode::SERVICE_UNAVAILABLE, text));
+        }
+        let unix_time = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let sid = RoomSid::generate(rand::random());
+        let mut options = room::Options::new(admission.room.clone(), sid, unix_time);
+        options.metadata.clone_from(&admission.room_metadata);
+        options.limits = self.options.limits.clone();
+        options.server = room::server_info(self.options.node_id.clone());
+        let key = HallKey(self.key());
+        self.by_name.insert(admission.room.clone(), key);
+        self.halls.insert(
+            key,
+            Hall {
+                room: Room::new(now, options),
+                members: HashMap::new(),
+            },
+        );
+        self.schedule_hall(key);
+        Ok(key)
+    }
+
+    fn resume(
+        &mut self,
+        now: Instant,
+        admission: Admission,
+        id: LinkId,
+        link: mpsc::Sender<Bytes>,
+    ) {
+        let known = admission.resume.as_ref().and_then(|resume| {
+            let hall_key = *self.by_name.get(&admission.room)?;
+            let hall = self.halls.get_mut(&hall_key)?;
+            let identity = &admission.joining.identity;
+            let member = hall.room.resume(now, &resume.sid, identity).ok()?;
+            Some((hall_key, *hall.members.get(&member)?))
+        });
+        let Some((hall_key, key)) = known else {
+            self.stats.resumes_refused += 1;
+            // An empty queue takes it; the link closes when the sender is dropped.
+            let departure = Departure::rejoin(DisconnectReason::StateMismatch);
+            if let Some(message) = room::leave_message(departure) {
+                let _ = link.try_send(message);
+            }
+            return;
+        };
+        self.stats.resumes += 1;
+        if let Some(connection) = self.connections.get_mut(&key) {
+            // The old link closes when its sender is dropped.
+            if let Some(old) = connection.link.replace(Outlet { id, sender: link }) {
+                self.links.remove(&old.id);
+            }
+            self.links.insert(id, key);
+        }
+        self.carry_out(now, hall_key);
+        if let Some(offer) = admission.offer {
+            self.offer(now, key, &offer);
+        }
+    }
+
+    fn peer_config(&self, ice: IceMode) -> PeerConfig {
+        let mut random = [0; 48];
+        rand::Rng::fill_bytes(&mut rand::rng(), &mut random);
+        let certificate = Arc::clone(&self.options.certificate);
+        let mut config = PeerConfig::new(certificate, Credentials::from_random(random));
+        config.candidates.clone_from(&self.options.candidates);
+        config.ice = ice;
+        config.max_message_size = limits::SERVER_PACKET_BYTES;
+        config
+    }
+
+    fn answer(
+        &self,
+        now: Instant,
+        ice: IceMode,
+        offer: &str,
+        id: u32,
+    ) -> Result<(Peer, SessionDescription), SdpError> {
+        let (peer, sdp) = Peer::answer(now, self.peer_config(ice), offer)?;
+        Ok((peer, connection::description(sdp, id)))
+    }
+
+    pub(super) fn request(&mut self, now: Instant, key: Key, request: Request) {
+        match request {
+            Request::Offer(offer) => self.offer(now, key, &offer),
+            Request::Trickle(trickle) => self.trickle(now, key, &trickle.candidate_init),
+            Request::Answer(_) => {}
+            request => self.input_of(now, key, |from| Input::Request { from, request }),
+        }
+    }
+
+    /// Answers an offer: the first, a repeated one, or one with an ICE restart (protocol.md §2.17).
+    fn offer(&mut self, now: Instant, key: Key, offer: &SessionDescription) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        let ice = connection.ice;
+        let result = match &mut connection.peer {
+            Some(peer) => {
+                let answer = peer.handle_reoffer(now, &offer.sdp);
+                self.demux.register(peer.local_ufrag(), key);
+                answer.map(|sdp| connection::description(sdp, offer.id))
+            }
+            None => self
+                .answer(now, ice, &offer.sdp, offer.id)
+                .map(|(peer, answer)| {
+                    self.demux.register(peer.local_ufrag(), key);
+                    if let Some(connection) = self.connections.get_mut(&key) {
+                        connection.peer = Some(peer);
+                    }
+                    answer
+                }),
+        };
+        match result {
+            Ok(answer) => self.say(now, key, connection::answer(answer)),
+            Err(error) => {
+                tracing::debug!(%error, "offer refused");
+                self.stats.bad_descriptions += 1;
+                let departure = Departure::rejoin(DisconnectReason::StateMismatch);
+                self.input_of(now, key, |member| Input::Remove { member, departure });
+            }
+        }
+        self.touch(key);
+    }
+
+    fn trickle(&mut self, now: Instant, key: Key, init: &str) {
+        let Some(peer) = self
+            .connections
+            .get_mut(&key)
+            .and_then(|connection| connection.peer.as_mut())
+        else {
+            return;
+        };
+        let good = connection::candidate(init).is_some_and(|candidate| {
+            candidate.is_empty() || peer.add_remote_candidate(now, &candidate).is_ok()
+        });
+        if !good {
+            self.stats.bad_descriptions += 1;
+        }
+        self.touch(key);
+    }
+}
+
+/// ICE-lite as livekit-server, with its exception (protocol.md §3.2).
+fn ice_mode(client: &ClientInfo) -> IceMode {
+    if client.browser.eq_ignore_ascii_case("firefox") {
+        IceMode::Full
+    } else {
+        IceMode::Lite
+    }
+}
