@@ -14,7 +14,7 @@ use lkstream_proto::packet::{Channel, DataPacket};
 use lkstream_proto::signal::SignalRequest;
 use lkstream_server::room::{self, MemberId, Room};
 
-use crate::wire::{self, End, Lane, Wire};
+use crate::wire::{self, End, Lane, Random, Wire};
 
 use super::trace::Trace;
 use super::work::{Confirmation, Ending, Fate, Length, Pace, Received, Sent, Stream, attributes};
@@ -60,6 +60,9 @@ pub(super) struct Node {
     pub(super) member: Option<MemberId>,
     server_signals: VecDeque<Bytes>,
     server_acknowledged: u64,
+    random: Random,
+    /// Bytes of packets that were sent once more.
+    repeated: u64,
     server_closing: bool,
     server_link_closed: bool,
     /// When the server's end closes the peer connection at the latest.
@@ -105,6 +108,8 @@ impl Node {
             member: Some(member),
             server_signals: VecDeque::new(),
             server_acknowledged: 0,
+            random: Random::new(seed ^ 0xd70b),
+            repeated: 0,
             server_closing: false,
             server_link_closed: false,
             server_close: None,
@@ -292,12 +297,11 @@ impl Node {
                 self.engine
                     .set_local(now, local.identity().clone(), local.sid().clone());
             }
-            session::Event::ParticipantActive(participant) => {
+            session::Event::ParticipantActive(participant)
                 if Some(participant.sid()) == self.sid.as_ref()
-                    && self.presence == Presence::Joining
-                {
-                    self.presence = Presence::Active;
-                }
+                    && self.presence == Presence::Joining =>
+            {
+                self.presence = Presence::Active;
             }
             session::Event::ParticipantLeft(participant) => {
                 world.trace.record(
@@ -646,7 +650,8 @@ impl Node {
             && acknowledged != self.server_acknowledged
         {
             self.server_acknowledged = acknowledged;
-            let total = acknowledged;
+            // The room does not know of what was sent twice.
+            let total = acknowledged.saturating_sub(self.repeated);
             tell(room, now, room::Input::Acknowledged { member, total });
             busy = true;
         }
@@ -729,12 +734,29 @@ impl Node {
                 };
                 busy = true;
                 let bytes = packet.len() as u64;
+                if channel == Channel::Reliable && self.random.happens(self.client.drops) {
+                    world.trace.record(
+                        world.since,
+                        format_args!("a packet for {} is dropped", self.who),
+                    );
+                    tell(room, world.now, room::Input::Discarded { member, bytes });
+                    continue;
+                }
+                let again = packet.clone();
                 if self
                     .wire
                     .send(world.now, End::Server, lane(channel), packet)
                     .is_err()
                 {
                     tell(room, world.now, room::Input::Discarded { member, bytes });
+                } else if channel == Channel::Reliable
+                    && self.random.happens(self.client.repeats)
+                    && self
+                        .wire
+                        .send(world.now, End::Server, Lane::Reliable, again)
+                        .is_ok()
+                {
+                    self.repeated += bytes;
                 }
             }
         }

@@ -125,3 +125,39 @@ fn whoever_was_cut_off_can_come_back_with_a_new_session() {
     run_until_ended(&mut simulation, bob, second, seconds(10));
     assert_finished(&simulation, bob, second);
 }
+
+/// However long it lasts and whoever it hits: the file is whole, or its reader is told that it is not.
+#[test]
+fn a_blackout_of_any_length_leaves_a_whole_file_or_an_error() {
+    for length in [
+        500, 2_000, 5_000, 9_000, 12_000, 14_500, 16_000, 19_000, 21_000, 26_000,
+    ] {
+        for who in 0..2 {
+            let seed = 17 + length + who as u64;
+            let mut simulation = Simulation::new(seed);
+            let all = simulation.join_all(["alice", "bob"]);
+            let sent = simulation
+                .send(all[0], Stream::bytes("files", noise(seed, 3_000_000)))
+                .unwrap();
+            simulation.run_for(millis(40));
+            simulation.cut(all[who]);
+            simulation.run_for(millis(length));
+            simulation.mend(all[who]);
+            simulation.run_for(seconds(90));
+            simulation.check_copies();
+            let fate = &simulation.sent(sent).fate;
+            assert_ne!(*fate, Fate::Running, "{length} ms, {who}");
+            let end = simulation.copy(all[1], sent).map(|received| &received.end);
+            assert_ne!(
+                end,
+                Some(&None),
+                "{length} ms, {who}\n{}",
+                simulation.tail()
+            );
+            // Up to 7 s the retransmission timer is back before the room gives up on a subscriber.
+            if length < 7_000 {
+                assert_finished(&simulation, all[1], sent);
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Senders that go, with and without having said everything.
 
 use lkstream::session::End;
-use lkstream_conformance::simulation::{Client, Ending, Presence, Simulation, Stream, left};
+use lkstream_conformance::simulation::{Client, Ending, Pace, Presence, Simulation, Stream, left};
 use lkstream_conformance::wire;
 use lkstream_engine::{Lost, ReadError};
 use lkstream_proto::participant::DisconnectReason;
@@ -106,14 +106,62 @@ fn a_stream_that_was_never_ended_fails_when_its_sender_leaves() {
     ));
 }
 
+/// Its leave is announced after 5 s; 18 s of data are still on their way then.
 #[test]
-fn a_receiver_too_slow_for_a_leaver_gets_an_error_not_a_short_file() {
+fn a_receiver_far_behind_a_leaver_gets_everything() {
     let (mut simulation, [alice, bob]) = uneven(27, 50_000);
     let sent = simulation
         .send(alice, Stream::bytes("files", noise(27, 900_000)))
         .unwrap();
     assert!(simulation.run_until(seconds(30), |simulation| is_flushed(simulation, sent)));
     simulation.leave(alice);
+    run_until_ended(&mut simulation, bob, sent, seconds(60));
+    assert_finished(&simulation, bob, sent);
+    simulation.run_for(seconds(1));
+    assert_eq!(simulation.logged(), 0);
+}
+
+/// While a reader holds its connection back, no chunk comes; that is not its sender's silence.
+#[test]
+fn a_slow_reader_of_a_leaver_gets_everything() {
+    let mut simulation = Simulation::new(31);
+    let alice = simulation.join("alice");
+    let mut client = Client::new("bob");
+    client.engine.reader_budget = 100_000;
+    client.engine.connection_budget = 100_000;
+    client.pace = Pace::Portions {
+        bytes: 60_000,
+        every: seconds(3),
+    };
+    client.wire.receive_window = 64_000;
+    let bob = simulation.join_with(client);
+    simulation.run_for(seconds(3));
+    let sent = simulation
+        .send(alice, Stream::bytes("files", noise(31, 700_000)))
+        .unwrap();
+    assert!(simulation.run_until(seconds(30), |simulation| is_flushed(simulation, sent)));
+    simulation.leave(alice);
+    run_until_ended(&mut simulation, bob, sent, seconds(120));
+    assert_finished(&simulation, bob, sent);
+}
+
+/// Nothing comes for longer than a receiver waits for a leaver's data.
+#[test]
+fn a_receiver_cut_off_from_a_leavers_data_gets_an_error_not_a_short_file() {
+    let (mut simulation, [alice, bob]) = uneven(32, 100_000);
+    let sent = simulation
+        .send(alice, Stream::bytes("files", noise(32, 900_000)))
+        .unwrap();
+    assert!(simulation.run_until(seconds(30), |simulation| is_flushed(simulation, sent)));
+    simulation.leave(alice);
+    let announced = simulation.run_until(seconds(30), |simulation| {
+        simulation.room_stats().late_leaves > 0
+    });
+    assert!(announced);
+    simulation.run_for(millis(300));
+    simulation.cut(bob);
+    simulation.run_for(seconds(5));
+    simulation.mend(bob);
     run_until_ended(&mut simulation, bob, sent, seconds(60));
     let received = simulation.copy(bob, sent).unwrap();
     assert!(

@@ -9,6 +9,7 @@ use lkstream_conformance::simulation::{
 use lkstream_conformance::wire::{self, Random};
 use lkstream_engine::ReadError;
 use lkstream_proto::id::Identity;
+use lkstream_server::room::Limits;
 
 use super::{millis, noise, seconds, words};
 
@@ -26,9 +27,16 @@ struct Play {
 
 impl Play {
     fn new(seed: u64) -> Play {
+        // Every third room has little memory; what drains is still not cut.
+        let mut limits = Limits::default();
+        if seed % 3 == 0 {
+            limits.publisher_log = 2 << 20;
+            limits.room_log = 4 << 20;
+            limits.brake = 64 << 10;
+        }
         let mut play = Play {
             random: Random::new(seed),
-            simulation: Simulation::new(seed),
+            simulation: Simulation::with_limits(seed, limits),
             present: Vec::new(),
             cut: BTreeSet::new(),
             disturbed: BTreeSet::new(),
@@ -57,6 +65,8 @@ impl Play {
         client.engine.reader_budget = 64_000 << random.below(4);
         client.engine.connection_budget = client.engine.reader_budget << random.below(3);
         client.engine.write_window = 16_000 << random.below(5);
+        // As after a resume; repeated packets are no news.
+        client.repeats = [0.0, 0.1][random.below(2) as usize];
         let who = self.simulation.join_with(client);
         // Those of the same name before were sent away.
         let simulation = &self.simulation;

@@ -160,3 +160,37 @@ fn a_thin_and_long_wire_carries_everything_too() {
     assert_finished(&simulation, bob, there);
     assert_finished(&simulation, alice, back);
 }
+
+/// The file fills every buffer on the way, and those are small.
+#[test]
+fn a_text_arrives_soon_while_a_file_is_sent() {
+    let mut simulation = Simulation::new(9);
+    // The receiver's wire is the thinner one, so the room's log fills as well.
+    let [alice, bob] = [("alice", 10_000_000), ("bob", 5_000_000)].map(|(identity, speed)| {
+        let mut client = Client::new(identity);
+        client.wire.bytes_per_second = speed;
+        simulation.join_with(client)
+    });
+    simulation.run_for(seconds(1));
+    let file = simulation
+        .send(alice, Stream::bytes("files", noise(9, 30_000_000)))
+        .unwrap();
+    simulation.run_for(millis(300));
+    let mut worst = millis(0);
+    for index in 0..10 {
+        let opened = simulation.now();
+        let text = simulation
+            .send(alice, Stream::text("lk.chat", words(index, 100)))
+            .unwrap();
+        run_until_ended(&mut simulation, bob, text, seconds(5));
+        worst = worst.max(simulation.now() - opened);
+        simulation.run_for(millis(50));
+    }
+    assert!(simulation.copy(bob, file).unwrap().end.is_none());
+    // 20 ms are the wires' own; what a room logs before it slows a publisher (1 MiB), its receive window (1 MiB) and
+    // two send buffers of 256 KiB are 520 ms at 5 MB/s.
+    assert!(worst < millis(600), "{worst:?}");
+    println!("worst {worst:?}");
+    run_until_ended(&mut simulation, bob, file, seconds(20));
+    assert_finished(&simulation, bob, file);
+}
