@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::delivery::{Duplicates, ReplayGap};
+use crate::encryption::{Cipher, Keyring, Seal};
 use crate::event::Event;
 use crate::fault::{Counters, PeerFault, Rule};
 use crate::incoming::{self, Incoming, IncomingId, ReadError};
@@ -84,10 +85,12 @@ pub struct Engine {
     loose_bytes: usize,
     counters: Counters,
     random: u64,
+    cipher: Option<Cipher>,
 }
 
 impl Engine {
-    /// An engine without a room. `random` seeds the ids of its streams.
+    /// An engine without a room. `random` seeds the ids of its streams and the vectors of its
+    /// encryption, so it must come from a good source and differ from everybody else's.
     pub fn new(config: Config, random: u64) -> Engine {
         Engine {
             incoming: incoming::Table::new(&config),
@@ -102,6 +105,7 @@ impl Engine {
             loose_bytes: 0,
             counters: Counters::default(),
             random,
+            cipher: None,
             config,
         }
     }
@@ -165,16 +169,31 @@ impl Engine {
     /// The next packet to send. Call only while the transport has room: what is not polled can
     /// still be overtaken by a small stream.
     ///
-    /// `None` also while [`Config::max_unacknowledged`] bytes wait for their acknowledgement.
+    /// `None` also while [`Config::max_unacknowledged`] bytes wait for their acknowledgement, and
+    /// while a keyring is set that holds no key to seal with.
     pub fn poll_packet(&mut self) -> Option<Packet> {
-        let Session::Joined { .. } = self.session else {
+        let Session::Joined { identity, .. } = &self.session else {
             return None;
         };
-        let bytes = self.outgoing.next_packet(&mut self.events)?;
+        let seal = self.cipher.as_mut().map(|cipher| Seal { cipher, identity });
+        let bytes = self.outgoing.next_packet(&mut self.events, seal)?;
         Some(Packet {
             channel: Channel::Reliable,
             bytes,
         })
+    }
+
+    /// The same engine, sealing everything that can be sealed and opening what others sealed
+    /// (protocol.md §5.8). For its whole life: keys may change, that it encrypts may not.
+    #[must_use]
+    pub fn encrypted(mut self, keyring: Keyring) -> Engine {
+        self.cipher = Some(Cipher::new(keyring, self.draw()));
+        self
+    }
+
+    /// The keyring in use, to change its keys.
+    pub fn keyring(&mut self) -> Option<&mut Keyring> {
+        self.cipher.as_mut().map(|cipher| &mut cipher.keyring)
     }
 
     /// The next event.

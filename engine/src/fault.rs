@@ -1,5 +1,6 @@
 //! What peers do wrong, and how often.
 
+use crate::encryption::DecryptError;
 use lkstream_proto::id::StreamId;
 use thiserror::Error;
 
@@ -95,9 +96,18 @@ pub enum Rule {
         /// Bytes allowed.
         budget: usize,
     },
-    /// The packet's value is encrypted and there is no key.
-    #[error("an encrypted packet came, there is no key")]
-    NoKey,
+    /// The packet's value is encrypted and no keyring is set.
+    #[error("an encrypted packet came, there is no keyring")]
+    NoKeyring,
+    /// The packet's value does not open.
+    #[error("an encrypted packet was dropped: {0}")]
+    Undecryptable(DecryptError),
+    /// The packet came in the clear, which the keyring refuses.
+    #[error("a packet came unencrypted where encryption is required")]
+    Plaintext,
+    /// A part of a stream was encrypted otherwise than its header.
+    #[error("a part of the stream is encrypted otherwise than its header")]
+    EncryptionMismatch,
 }
 
 /// How often something was dropped or ignored, since the engine was made.

@@ -41,6 +41,7 @@
 
 mod config;
 pub mod delivery;
+pub mod encryption;
 mod engine;
 mod event;
 mod fault;

@@ -46,3 +46,13 @@ pub const CONTROL_PACKETS: usize = 1024;
 pub const LOOSE_EVENTS: usize = 1024;
 /// Publishers whose last sequence number is remembered, for duplicate detection.
 pub const PUBLISHERS_REMEMBERED: usize = 4096;
+/// Slots of a key ring (protocol.md §5.8).
+pub const KEY_SLOTS: u32 = 16;
+/// Salt of key derivations (protocol.md §5.8).
+pub const KEY_SALT: &[u8] = b"LKFrameEncryptionKey";
+/// Ratchet steps tried beyond the last that worked (protocol.md §5.8, the Rust family's default).
+pub const RATCHET_WINDOW: usize = 16;
+/// Ratchet steps kept of one secret.
+pub const RATCHET_STEPS: usize = 256;
+/// Participants with keys of their own.
+pub const KEYED_PARTICIPANTS: usize = 4096;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::encryption::Encryption;
 use lkstream_proto::id::{Identity, ParticipantSid, StreamId, Topic};
 
 /// The attributes of a stream, in the order of their keys.
@@ -115,6 +116,8 @@ pub struct StreamInfo {
     pub sender: Identity,
     /// Who published it: the sid that the server wrote; `None` from a server that wrote none.
     pub publisher: Option<ParticipantSid>,
+    /// Whether it was encrypted from participant to participant.
+    pub encryption: Encryption,
 }
 
 impl StreamInfo {

@@ -6,6 +6,7 @@ use lkstream_proto::packet::{self, ByteHeader, Header, TextHeader};
 use lkstream_proto::receipt;
 
 use super::{Engine, Session};
+use crate::encryption::Encryption;
 use crate::outgoing::{OpenError, OpenOptions, OutgoingId, Receipts, Stream};
 use crate::stream::{Content, StreamInfo, TextOperation, to_millis};
 
@@ -20,6 +21,13 @@ impl Engine {
             Session::Lost(cause) => return Err(OpenError::ConnectionLost(cause.clone())),
             Session::Joined { identity, sid } => (identity.clone(), sid.clone()),
         };
+        if let Some(cipher) = &self.cipher
+            && !cipher.keyring.can_seal(&identity)
+        {
+            return Err(OpenError::NoKey {
+                index: cipher.keyring.index(),
+            });
+        }
         let limit = self.config.max_outgoing;
         if self.outgoing.len() >= limit {
             return Err(OpenError::TooManyStreams { limit });
@@ -47,6 +55,10 @@ impl Engine {
             sender: options.sender_identity.unwrap_or(identity),
             publisher: Some(sid.as_ref().into()),
             content: options.content,
+            encryption: match &self.cipher {
+                Some(_) => Encryption::Gcm,
+                None => Encryption::None,
+            },
         };
         if options.receipts == Receipts::Request {
             attributes.insert(receipt::ATTRIBUTE.to_owned(), receipt::REQUESTED.to_owned());
@@ -82,7 +94,7 @@ impl Engine {
 
     /// The next number of a SplitMix64 sequence (Steele, Lea and Flood, 2014): ids need to
     /// differ, not to be secret.
-    fn draw(&mut self) -> u64 {
+    pub(super) fn draw(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -13,6 +13,7 @@ use lkstream_proto::splice::{ChunkView, PacketView};
 
 use super::{Engine, fault};
 use crate::delivery::Verdict;
+use crate::encryption::Encryption;
 use crate::event::{Event, UserMessage};
 use crate::fault::{PeerFault, Rule};
 use crate::incoming::{Arrived, Asked, Encoding, IncomingId, Limit, Publisher, ReadError, Stream};
@@ -25,6 +26,7 @@ struct Envelope<'a> {
     sid: &'a str,
     sequence: u32,
     size: usize,
+    encryption: Encryption,
 }
 
 impl<'a> Envelope<'a> {
@@ -51,6 +53,7 @@ impl Engine {
                 sid: view.participant_sid(),
                 sequence: view.sequence(),
                 size,
+                encryption: Encryption::None,
             };
             if self.is_duplicate(now, channel, &envelope) {
                 return Ok(());
@@ -65,24 +68,72 @@ impl Engine {
             sid: &packet.participant_sid,
             sequence: packet.sequence,
             size,
+            encryption: Encryption::None,
         };
         if self.is_duplicate(now, channel, &envelope) {
             return Ok(());
         }
-        match packet.value {
+        let (value, envelope) = match packet.value {
+            Some(Value::Encrypted(sealed)) => {
+                let Some(cipher) = &mut self.cipher else {
+                    return Err(fault(Rule::NoKeyring, None));
+                };
+                let value = cipher
+                    .open(envelope.identity, &sealed)
+                    .map_err(|error| fault(Rule::Undecryptable(error), None))?;
+                let encryption = Encryption::Gcm;
+                (
+                    value,
+                    Envelope {
+                        encryption,
+                        ..envelope
+                    },
+                )
+            }
+            value => (value, envelope),
+        };
+        self.value(now, channel, &envelope, value)
+    }
+
+    /// Takes in a value, opened if it was sealed.
+    fn value(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        envelope: &Envelope<'_>,
+        value: Option<Value>,
+    ) -> Result<(), PeerFault> {
+        // Parts of a stream are held against its header instead.
+        if let (Some(cipher), Encryption::None) = (&self.cipher, envelope.encryption)
+            && let Some(value) = &value
+            && !matches!(value, Value::StreamChunk(_) | Value::StreamTrailer(_))
+            && cipher.refuses(value)
+        {
+            return Err(fault(Rule::Plaintext, None));
+        }
+        match value {
+            Some(Value::StreamChunk(chunk)) => {
+                on_reliable(channel, &chunk.stream_id)?;
+                let view = ChunkView {
+                    stream_id: &chunk.stream_id,
+                    chunk_index: chunk.chunk_index,
+                    version: chunk.version,
+                    content: chunk.content.clone(),
+                };
+                self.chunk(now, envelope, &view)
+            }
             Some(Value::StreamHeader(header)) => {
                 on_reliable(channel, &header.stream_id)?;
-                self.header(now, &envelope, header)
+                self.header(now, envelope, header)
             }
             Some(Value::StreamTrailer(trailer)) => {
                 on_reliable(channel, &trailer.stream_id)?;
-                self.trailer(now, &envelope, trailer)
+                self.trailer(now, envelope, trailer)
             }
             Some(Value::User(user)) => {
-                self.user(channel, &envelope, user);
+                self.user(channel, envelope, user);
                 Ok(())
             }
-            Some(Value::Encrypted(_)) => Err(fault(Rule::NoKey, None)),
             _ => {
                 self.counters.other_packets += 1;
                 Ok(())
@@ -144,6 +195,7 @@ impl Engine {
             attributes,
             sender: Identity::from(envelope.identity),
             publisher: sid(envelope),
+            encryption: envelope.encryption,
         };
         let Some(listener) = self.listeners.find(info.kind(), &info.topic) else {
             self.counters.unclaimed += 1;
@@ -206,6 +258,7 @@ impl Engine {
             self.counters.unknown_stream += 1;
             return Ok(());
         };
+        self.refuse_mismatch(now, id, envelope)?;
         self.refuse_overrun(now, id, envelope)?;
         let duplicates = &self.duplicates;
         let arrived = self.incoming.change(now, id, |stream| {
@@ -242,6 +295,7 @@ impl Engine {
             self.counters.unknown_stream += 1;
             return Ok(());
         };
+        self.refuse_mismatch(now, id, envelope)?;
         let excess = self.excess(&trailer.attributes);
         let error = self.incoming.change(now, id, |stream| {
             stream.note_publisher(envelope.identity);
@@ -292,6 +346,25 @@ impl Engine {
         }));
     }
 
+    /// Fails a stream of which a part is encrypted otherwise than its header (stream case 6).
+    fn refuse_mismatch(
+        &mut self,
+        now: Instant,
+        id: IncomingId,
+        envelope: &Envelope<'_>,
+    ) -> Result<(), PeerFault> {
+        let expected = self.incoming.get(id).map(|stream| stream.info.encryption);
+        if expected == Some(envelope.encryption) {
+            return Ok(());
+        }
+        let error = self.incoming.change(now, id, |stream| {
+            stream.fail(ReadError::EncryptionMismatch);
+            ReadError::EncryptionMismatch
+        });
+        self.wake(id);
+        self.report(id, error)
+    }
+
     /// Fails a stream whose next packet would go beyond what push-back allows for, and throws away
     /// what it has unread.
     fn refuse_overrun(
@@ -336,6 +409,7 @@ impl Engine {
     fn report(&self, id: IncomingId, error: Option<ReadError>) -> Result<(), PeerFault> {
         let rule = match error {
             Some(ReadError::Gap { expected, arrived }) => Rule::Gap { expected, arrived },
+            Some(ReadError::EncryptionMismatch) => Rule::EncryptionMismatch,
             Some(ReadError::LengthExceeded { declared, received }) => {
                 Rule::LengthExceeded { declared, received }
             }

@@ -69,6 +69,9 @@ pub enum ReadError {
         /// Bytes inflated before the cut.
         received: u64,
     },
+    /// A part of the stream was encrypted otherwise than its header (protocol.md §5.6).
+    #[error("a part of the stream is encrypted otherwise than its header")]
+    EncryptionMismatch,
     /// The trailer breaks a limit on attributes.
     #[error("the trailer has {count} attributes with {size} bytes")]
     TooManyAttributes {

@@ -37,6 +37,12 @@ pub enum OpenError {
         /// The limit.
         limit: usize,
     },
+    /// Encryption is on and there is no key to seal with.
+    #[error("slot {index} of the keyring holds no key of ours")]
+    NoKey {
+        /// The slot in use.
+        index: u32,
+    },
     /// A stream with this id is open.
     #[error("a stream with id {id} is open already")]
     IdInUse {

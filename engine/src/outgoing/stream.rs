@@ -11,11 +11,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lkstream_proto::id::Identity;
 use lkstream_proto::limits::CHUNK_BYTES;
-use lkstream_proto::packet::{ChunkFields, DataPacket, Header, Trailer, Value, encode_chunk};
+use lkstream_proto::packet::{
+    Chunk, ChunkFields, DataPacket, Header, Trailer, Value, encode_chunk,
+};
 use lkstream_proto::receipt;
 
 use super::schedule::Place;
 use super::{OutgoingState, Progress, WriteError, Written};
+use crate::encryption::{Seal, encode};
 use crate::engine::Lost;
 use crate::limits::QUEUED_OVERHEAD_BYTES;
 use crate::stream::{StreamInfo, StreamKind};
@@ -179,11 +182,15 @@ impl Stream {
     }
 
     /// Encodes the next packet under this sequence number.
-    pub(crate) fn next_packet(&mut self, sequence: u32) -> Option<Encoded> {
+    pub(crate) fn next_packet(
+        &mut self,
+        sequence: u32,
+        seal: Option<&mut Seal<'_>>,
+    ) -> Option<Encoded> {
         if let Some(header) = self.header.take() {
             let packet = self.envelope(sequence, Value::StreamHeader(*header));
             return Some(Encoded {
-                bytes: packet.to_bytes(),
+                bytes: encode(packet, seal),
                 payload: 0,
                 last: false,
             });
@@ -193,15 +200,21 @@ impl Stream {
             if front.is_empty() {
                 self.queue.pop_front();
             }
-            let fields = ChunkFields {
-                participant_identity: self.info.sender.as_str(),
-                participant_sid: &self.sid,
-                destinations: &self.destinations,
-                sequence,
-                stream_id: self.info.id.as_str(),
-                chunk_index: self.next_index,
+            let bytes = match seal {
+                None => self.plain_chunk(sequence, &content),
+                Some(seal) => {
+                    let chunk = Chunk {
+                        stream_id: self.info.id.as_str().to_owned(),
+                        chunk_index: self.next_index,
+                        content: content.clone(),
+                        ..Chunk::default()
+                    };
+                    encode(
+                        self.envelope(sequence, Value::StreamChunk(chunk)),
+                        Some(seal),
+                    )
+                }
             };
-            let bytes = encode_chunk(&fields, &content);
             self.next_index += 1;
             self.queued -= content.len();
             self.sent += content.len() as u64;
@@ -214,10 +227,23 @@ impl Stream {
         let trailer = self.trailer.take()?;
         let packet = self.envelope(sequence, Value::StreamTrailer(*trailer));
         Some(Encoded {
-            bytes: packet.to_bytes(),
+            bytes: encode(packet, seal),
             payload: 0,
             last: true,
         })
+    }
+
+    /// The next chunk's packet, written in one pass.
+    fn plain_chunk(&self, sequence: u32, content: &[u8]) -> Bytes {
+        let fields = ChunkFields {
+            participant_identity: self.info.sender.as_str(),
+            participant_sid: &self.sid,
+            destinations: &self.destinations,
+            sequence,
+            stream_id: self.info.id.as_str(),
+            chunk_index: self.next_index,
+        };
+        encode_chunk(&fields, content)
     }
 
     /// Puts `value` into a packet of this stream: sender and destinations are on each.

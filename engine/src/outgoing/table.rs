@@ -10,6 +10,7 @@ use super::stream::Stream;
 use super::{OutgoingId, OutgoingState};
 use crate::config::Config;
 use crate::delivery::{Outbox, ReplayGap};
+use crate::encryption::{Seal, encode};
 use crate::engine::Lost;
 use crate::event::Event;
 use crate::limits;
@@ -106,9 +107,17 @@ impl Table {
     }
 
     /// The next packet of the reliable channel, in its final form.
-    pub(crate) fn next_packet(&mut self, events: &mut VecDeque<Event>) -> Option<Bytes> {
+    /// Sealed with `seal`.
+    pub(crate) fn next_packet(
+        &mut self,
+        events: &mut VecDeque<Event>,
+        mut seal: Option<Seal<'_>>,
+    ) -> Option<Bytes> {
         if let Some(again) = self.outbox.replay_next() {
             return Some(again);
+        }
+        if seal.as_ref().is_some_and(|seal| !seal.has_key()) {
+            return None;
         }
         let overhead = self.outbox.len() * limits::QUEUED_OVERHEAD_BYTES;
         if self.outbox.unacknowledged() + overhead >= self.max_unacknowledged {
@@ -117,7 +126,7 @@ impl Table {
         let sequence = self.outbox.next_sequence();
         if let Some(mut packet) = self.control.pop_front() {
             packet.sequence = sequence;
-            let bytes = packet.to_bytes();
+            let bytes = encode(packet, seal.as_mut());
             self.outbox.put(bytes.clone(), None);
             return Some(bytes);
         }
@@ -126,7 +135,7 @@ impl Table {
                 self.schedule.drop_front();
                 continue;
             };
-            let Some(packet) = stream.next_packet(sequence) else {
+            let Some(packet) = stream.next_packet(sequence, seal.as_mut()) else {
                 self.schedule.pass(&mut stream.place);
                 continue;
             };

@@ -147,6 +147,23 @@ pub struct EncryptedPayload {
     pub value: Option<EncryptedValue>,
 }
 
+impl EncryptedPayload {
+    /// Encodes it, with room for `extra` more bytes behind: a cipher's tag.
+    pub fn to_vec(&self, extra: usize) -> Vec<u8> {
+        let mut buf = Vec::with_capacity(prost::Message::encoded_len(self) + extra);
+        prost::Message::encode_raw(self, &mut buf);
+        buf
+    }
+
+    /// Decodes it; payload fields share `bytes`.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`](super::DecodeError::Malformed) for anything that is not this message.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, super::DecodeError> {
+        Ok(<Self as prost::Message>::decode(bytes)?)
+    }
+}
+
 /// What can travel encrypted (protocol.md §5.8).
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum EncryptedValue {
