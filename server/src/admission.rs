@@ -22,6 +22,8 @@ pub(crate) struct Admission {
     pub(crate) joining: Joining,
     pub(crate) offer: Option<SessionDescription>,
     pub(crate) resume: Option<Resume>,
+    /// What its token said, for the tokens it is given later.
+    pub(crate) claims: Box<Claims>,
 }
 
 /// An HTTP refusal: plain text that clients show and act upon.
@@ -141,6 +143,7 @@ pub(crate) fn admit(
         },
         offer: join.offer,
         resume: join.resume,
+        claims: Box::new(claims),
     })
 }
 

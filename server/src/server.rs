@@ -95,6 +95,7 @@ impl Server {
         let candidates = candidates(&config, rtc_addr)?;
         tracing::info!(%addr, %rtc_addr, ?candidates, "listening");
 
+        let keys = Arc::new(config.keys);
         let certificate = Certificate::generate().map_err(|error| start(&error))?;
         let options = Options {
             socket,
@@ -103,6 +104,7 @@ impl Server {
             limits: config.room.clone(),
             max_rooms: config.max_rooms,
             node_id: node_id(),
+            keys: Arc::clone(&keys),
         };
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (stop, stop_asked) = oneshot::channel::<()>();
@@ -124,7 +126,7 @@ impl Server {
         let shared = Arc::new(Shared::default());
         let (alive, links) = mpsc::channel(1);
         let service = router(Front {
-            keys: Arc::new(config.keys),
+            keys,
             commands: commands.clone(),
             shared: Arc::clone(&shared),
             alive: alive.downgrade(),

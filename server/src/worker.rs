@@ -20,6 +20,7 @@ use lkstream_proto::id::RoomName;
 use lkstream_proto::packet::Channel;
 use lkstream_proto::participant::DisconnectReason;
 use lkstream_proto::signal::Request;
+use lkstream_proto::token::ApiKeys;
 use lkstream_transport::udp::{ReceiveBatch, Socket};
 use lkstream_transport::{Certificate, Transmit};
 use tokio::io::Interest;
@@ -76,6 +77,7 @@ pub(crate) struct Options {
     pub(crate) limits: room::Limits,
     pub(crate) max_rooms: usize,
     pub(crate) node_id: String,
+    pub(crate) keys: Arc<ApiKeys>,
 }
 
 #[derive(Debug)]
@@ -413,6 +415,15 @@ impl Worker {
                 .collect();
             for link in gone {
                 self.link_lost(now, link);
+            }
+            let stale: Vec<Key> = self
+                .connections
+                .iter()
+                .filter(|(_, connection)| connection.link.is_some() && connection.refresh_at <= now)
+                .map(|(key, _)| *key)
+                .collect();
+            for key in stale {
+                self.refresh_token(now, key);
             }
         }
     }

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use lkstream_proto::packet::{Channel, DataPacket, UserPacket, Value};
 use lkstream_proto::participant::{DisconnectReason, ParticipantState};
 use lkstream_proto::signal::{LeaveAction, LeaveRequest, Ping, Request, Response};
-use lkstream_server::{Config, Server};
+use lkstream_proto::token::ApiKeys;
+use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, Server};
+use std::time::{Duration, SystemTime};
 use support::participant::{Participant, dial, until_both};
-use support::{join_query, server, token, within};
+use support::{claims, join_query, server, sign, token, within};
 use tokio_tungstenite::tungstenite::Message;
 
 fn user(sequence: u32, payload: Bytes) -> DataPacket {
@@ -306,6 +308,40 @@ async fn a_resume_keeps_the_channels() {
 }
 
 #[tokio::test]
+async fn a_fresh_token_resumes_when_the_first_one_is_over() {
+    // protocol.md §1.5: without one, a resume after the token's end would be a terminal 401.
+    let server = server().await;
+    let mut claims = claims("alice", "room");
+    // Over, but within the leeway of a minute.
+    let over = claims.expires.unwrap() - 600 - 50;
+    claims.expires = Some(over);
+    claims.not_before = None;
+    claims.issued_at = None;
+    let mut alice = Participant::join(&server, &sign(&claims)).await;
+    let fresh = alice
+        .heard
+        .iter()
+        .find_map(|heard| match heard {
+            Response::RefreshToken(token) => Some(token.clone()),
+            _ => None,
+        })
+        .expect("a fresh token after the join");
+    let claims = ApiKeys::one(DEV_API_KEY, DEV_API_SECRET)
+        .verify(&fresh, SystemTime::now() + Duration::from_secs(500))
+        .expect("valid for at least ten minutes");
+    assert_eq!(claims.participant_identity(), "alice");
+    alice.ws = None;
+    alice.resume(&server, &fresh).await;
+    alice
+        .until("reconnect response", |it| {
+            it.heard
+                .iter()
+                .any(|heard| matches!(heard, Response::Reconnect(_)))
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn a_resume_of_an_unknown_session_is_refused() {
     // protocol.md §2.14.
     let server = server().await;
@@ -339,7 +375,7 @@ async fn a_slow_reader_slows_the_sender_and_loses_nothing() {
         let room = until_both(&mut alice, &mut bob, "room", |alice, _| {
             alice.peer.room(channel) > 0
         });
-        if tokio::time::timeout(std::time::Duration::from_secs(1), room)
+        if tokio::time::timeout(Duration::from_secs(1), room)
             .await
             .is_err()
         {

@@ -4,6 +4,7 @@
 
 mod leaving;
 mod pressure;
+mod random;
 mod routing;
 mod signalling;
 

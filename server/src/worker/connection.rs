@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lkstream_proto::packet::Channel;
 use lkstream_proto::signal::{Response, SessionDescription, SignalResponse};
+use lkstream_proto::token::Claims;
 use lkstream_transport::{ChannelId, Event, IceMode, Peer, SendError};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -36,6 +37,10 @@ pub(super) struct Connection {
     pub(super) ice: IceMode,
     pub(super) link: Option<Outlet>,
     pub(super) peer: Option<Peer>,
+    /// What its token said.
+    pub(super) claims: Box<Claims>,
+    /// When it gets a fresh token.
+    pub(super) refresh_at: Instant,
     /// Waits for its turn.
     pub(super) dirty: bool,
     reliable: Option<ChannelId>,
@@ -51,13 +56,22 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(hall: HallKey, member: MemberId, ice: IceMode, link: Outlet) -> Connection {
+    pub(super) fn new(
+        now: Instant,
+        hall: HallKey,
+        member: MemberId,
+        ice: IceMode,
+        link: Outlet,
+        claims: Box<Claims>,
+    ) -> Connection {
         Connection {
             hall,
             member,
             ice,
             link: Some(link),
             peer: None,
+            claims,
+            refresh_at: now,
             dirty: false,
             reliable: None,
             lossy: None,

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
 use lkstream_proto::id::RoomSid;
 use lkstream_proto::limits;
 use lkstream_proto::participant::{ClientInfo, DisconnectReason};
-use lkstream_proto::signal::{Request, SessionDescription};
+use lkstream_proto::signal::{Request, Response, SessionDescription, SignalResponse};
 use lkstream_transport::{Credentials, IceMode, Peer, PeerConfig, SdpError};
 use tokio::sync::mpsc;
 
@@ -17,6 +17,12 @@ use super::connection::{self, Connection, Key, Outlet};
 use super::{Hall, HallKey, LinkId, Worker};
 use crate::admission::{Admission, Denied};
 use crate::room::{self, Departure, Input, JoinError, Room};
+
+/// How often clients get a fresh token (protocol.md §1.5).
+const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How long a fresh token is valid at least (protocol.md §1.5).
+const REFRESH_VALIDITY: Duration = Duration::from_secs(600);
 
 impl Worker {
     pub(super) fn admit(
@@ -59,7 +65,14 @@ impl Worker {
         if let Some(hall) = self.halls.get_mut(&hall_key) {
             hall.members.insert(member, key);
         }
-        let mut connection = Connection::new(hall_key, member, ice, Outlet { id, sender: link });
+        let mut connection = Connection::new(
+            now,
+            hall_key,
+            member,
+            ice,
+            Outlet { id, sender: link },
+            admission.claims,
+        );
         let mut answer = None;
         if let Some((peer, sdp)) = peer {
             self.demux.register(peer.local_ufrag(), key);
@@ -69,6 +82,7 @@ impl Worker {
         self.connections.insert(key, connection);
         self.links.insert(id, key);
         self.carry_out(now, hall_key);
+        self.refresh_token(now, key);
         if let Some(answer) = answer {
             self.say(now, key, connection::answer(answer));
         }
@@ -138,9 +152,43 @@ impl Worker {
             self.links.insert(id, key);
         }
         self.carry_out(now, hall_key);
+        self.refresh_token(now, key);
         if let Some(offer) = admission.offer {
             self.offer(now, key, &offer);
         }
+    }
+
+    /// Gives a client a token for its next reconnect, so that sessions outlive the token they began with (protocol.md
+    /// §1.5).
+    pub(super) fn refresh_token(&mut self, now: Instant, key: Key) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        connection.refresh_at = now + REFRESH_INTERVAL;
+        let claims = &mut connection.claims;
+        let unix = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let earliest = unix + REFRESH_VALIDITY.as_secs();
+        claims.expires = claims.expires.map(|expires| expires.max(earliest));
+        let info = self
+            .halls
+            .get(&connection.hall)
+            .and_then(|hall| hall.room.participant(connection.member));
+        if let Some(info) = info {
+            claims.name.clone_from(&info.name);
+            claims.metadata.clone_from(&info.metadata);
+            claims.attributes.clone_from(&info.attributes);
+        }
+        let message = match self.options.keys.sign(claims, &claims.issuer) {
+            Ok(token) => SignalResponse::from(Response::RefreshToken(token)).to_bytes(),
+            Err(error) => {
+                tracing::debug!(%error, "no fresh token");
+                return;
+            }
+        };
+        self.say(now, key, message);
     }
 
     fn peer_config(&self, ice: IceMode) -> PeerConfig {
