@@ -60,7 +60,7 @@ enum Stage {
     Running,
     Draining { until: Instant },
     Leaving { until: Instant },
-    Closing { until: Instant, end: End },
+    Closing { until: Instant },
     Gone,
 }
 
@@ -71,6 +71,8 @@ pub(crate) struct Driver {
     datagrams: Datagrams,
     peer: Peer,
     stage: Stage,
+    /// How the session ended.
+    end: Option<End>,
     reliable: Option<ChannelId>,
     lossy: Option<ChannelId>,
     is_up: bool,
@@ -110,6 +112,7 @@ impl Driver {
             datagrams,
             peer,
             stage: Stage::Starting,
+            end: None,
             reliable: None,
             lossy: None,
             is_up: false,
@@ -133,14 +136,11 @@ impl Driver {
 
     /// Drives until data can flow or the join has failed.
     pub(crate) fn poll_started(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        let gone = self.poll_work(cx).is_ready();
-        match &self.stage {
-            Stage::Starting if !gone => Poll::Pending,
-            Stage::Closing { end, .. } => Poll::Ready(Err(connect_error(end))),
-            Stage::Starting | Stage::Gone => Poll::Ready(Err(ConnectError::Signalling {
-                cause: "the connection ended".into(),
-            })),
-            Stage::Running | Stage::Draining { .. } | Stage::Leaving { .. } => Poll::Ready(Ok(())),
+        let _ = self.poll_work(cx);
+        match (&self.end, &self.stage) {
+            (Some(end), _) => Poll::Ready(Err(connect_error(end))),
+            (None, Stage::Starting) => Poll::Pending,
+            (None, _) => Poll::Ready(Ok(())),
         }
     }
 
@@ -357,18 +357,18 @@ impl Driver {
                     End::Left => Stage::Leaving {
                         until: now + SERVER_CLOSES,
                     },
-                    end => self.close(now, end),
+                    _ => self.close(now),
                 };
+                self.end = Some(end);
             }
         }
         true
     }
 
-    fn close(&mut self, now: Instant, end: End) -> Stage {
+    fn close(&mut self, now: Instant) -> Stage {
         self.peer.close(now);
         Stage::Closing {
             until: now + FAREWELL,
-            end,
         }
     }
 
@@ -549,19 +549,20 @@ impl Driver {
             Stage::Leaving { until } => {
                 let is_done = self.is_hung_up || self.peer.is_closed();
                 if is_done || now >= *until {
-                    self.stage = self.close(now, End::Left);
+                    self.stage = self.close(now);
                     return true;
                 }
             }
-            Stage::Closing { until, end } => {
+            Stage::Closing { until } => {
                 let is_said = self.is_goodbye_sent
                     && self.is_flushed
                     && self.requests.is_empty()
                     && self.transmit.is_none();
                 if is_said || now >= *until {
-                    let reason = disconnected(end);
                     self.stage = Stage::Gone;
-                    self.shared.lock().gone = Some(reason);
+                    let mut state = self.shared.lock();
+                    state.gone = state.ended.clone();
+                    drop(state);
                     self.shared.changed.notify_waiters();
                 }
             }
@@ -573,7 +574,7 @@ impl Driver {
     /// Arms the timer for what is due next; ready when that is now.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stage = match self.stage {
-            Stage::Draining { until } | Stage::Leaving { until } | Stage::Closing { until, .. } => {
+            Stage::Draining { until } | Stage::Leaving { until } | Stage::Closing { until } => {
                 Some(until)
             }
             _ => None,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -18,6 +18,14 @@ use crate::{ReadAllError, ReadProgress, SaveError};
 
 /// How much is handed to a blocking thread at a time when a stream is stored, in bytes.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// After this time a write to the disk is slow, and one more piece is taken so that the reader does not count as
+/// stalled: the engine's stall limit is 5 s.
+const SLOW_WRITE: Duration = Duration::from_secs(1);
+
+/// Pieces taken at most during one slow write, one a second of at most 64 kB: a disk that stands still for longer
+/// fails the stream after all.
+const NUDGES: usize = 60;
 
 /// The part of a reader that text and bytes share.
 #[derive(Debug)]
@@ -92,6 +100,15 @@ impl Incoming {
                 state.readers.insert(self.id, cx.waker().clone());
                 Poll::Pending
             }
+        }
+    }
+
+    /// Takes one piece if there is one, for a reader that is busy with the ones before.
+    fn nudge(&mut self, pieces: &mut Vec<Bytes>) {
+        if pieces.len() < NUDGES {
+            let mut cx = Context::from_waker(Waker::noop());
+            // A failure is repeated to the next read.
+            let _ = self.poll_pieces(&mut cx, 1, |piece| pieces.push(piece));
         }
     }
 
@@ -325,20 +342,33 @@ impl ByteReader {
         on_progress: &mut impl FnMut(ReadProgress),
     ) -> Result<PathBuf, SaveError> {
         let mut partial = blocking(move || Partial::create(target)).await?;
+        let mut ahead = Vec::new();
         loop {
-            let mut pieces = Vec::new();
+            let mut pieces = std::mem::take(&mut ahead);
             if !self.incoming.rest.is_empty() {
                 pieces.push(std::mem::take(&mut self.incoming.rest));
             }
             std::future::poll_fn(|cx| {
-                self.incoming
-                    .poll_pieces(cx, BATCH_BYTES, |piece| pieces.push(piece))
+                let taken = self
+                    .incoming
+                    .poll_pieces(cx, BATCH_BYTES, |piece| pieces.push(piece));
+                if taken.is_pending() && !pieces.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                taken
             })
             .await?;
             if pieces.is_empty() {
                 break;
             }
-            partial = blocking(move || partial.write(&pieces).map(|()| partial)).await?;
+            let work = move || partial.write(&pieces).map(|()| partial);
+            let mut writing = tokio::task::spawn_blocking(work);
+            partial = loop {
+                match tokio::time::timeout(SLOW_WRITE, &mut writing).await {
+                    Ok(written) => break written.unwrap_or_else(|_| Err(thread_ended()))?,
+                    Err(_) => self.incoming.nudge(&mut ahead),
+                }
+            };
             on_progress(self.incoming.progress());
         }
         blocking(move || partial.finish()).await
@@ -349,12 +379,15 @@ impl ByteReader {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SaveError> + Send + 'static,
 ) -> Result<T, SaveError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(SaveError::File {
-            path: PathBuf::new(),
-            cause: io::Error::other("the blocking thread ended").into(),
-        }),
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(thread_ended()))
+}
+
+fn thread_ended() -> SaveError {
+    SaveError::File {
+        path: PathBuf::new(),
+        cause: io::Error::other("the blocking thread ended").into(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod ends;
 mod joining;
+mod odd_servers;
 mod transfer;
 
 use std::future::Future;
