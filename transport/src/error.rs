@@ -38,9 +38,6 @@ pub enum SdpError {
     /// The certificate fingerprint differs from the one of the running DTLS association.
     #[error("sdp with another fingerprint than the running connection")]
     FingerprintChanged,
-    /// ICE refused the credentials or candidates.
-    #[error("ice refused the description")]
-    Ice,
 }
 
 /// Why a peer could not be made.

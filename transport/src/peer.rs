@@ -120,7 +120,7 @@ impl Peer {
                 }
                 Some(20..=63) => {
                     let known = *is_known.get_or_insert_with(|| {
-                        self.ice.is_known(now, received.remote, received.local)
+                        self.ice.is_known(now, received.remote)
                             || self.path.is_some_and(|path| path.remote == received.remote)
                     });
                     if known {
@@ -200,10 +200,16 @@ impl Peer {
     }
 
     fn take_path(&mut self, now: Instant, path: Path) {
-        let is_first = self.path.replace(path).is_none();
+        let former = self.path.replace(path);
+        if former.is_some_and(|former| former != path) && !self.is_seeking {
+            // What was sent the old way may be lost; a restart or an outage fires it when it is over.
+            if let Some(sctp) = &mut self.sctp {
+                sctp.fire_retransmission(now);
+            }
+        }
         if let Some(dtls) = &mut self.dtls {
             let outcome = dtls.start(now);
-            if !is_first {
+            if former.is_some() {
                 dtls.hurry();
             }
             self.follow_dtls(now, outcome);

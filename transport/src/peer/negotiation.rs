@@ -11,7 +11,7 @@ use super::channels::Channels;
 use crate::config::{Credentials, IceMode, PeerConfig, Role};
 use crate::dtls::{Dtls, Side};
 use crate::error::{CandidateError, PeerError, SdpError};
-use crate::ice::Ice;
+use crate::ice::{Ice, Remote};
 use crate::limits;
 use crate::sdp::{CandidateLine, Description, Local, Setup, write_answer, write_offer};
 use crate::stats::Stats;
@@ -121,7 +121,7 @@ impl Peer {
         if self.dtls.is_some() {
             self.check_fingerprint(&description)?;
             if description.ufrag != self.negotiation.remote_ufrag {
-                self.check_remote(now, &description, Role::Offerer)?;
+                self.check_remote(now, &description, Role::Offerer);
             } else {
                 self.add_candidates(now, &description);
             }
@@ -154,9 +154,9 @@ impl Peer {
         self.check_fingerprint(&description)?;
         if description.ufrag != self.negotiation.remote_ufrag {
             let credentials = self.ice.credentials().successor(&description.ufrag);
-            self.ice.restart(now, credentials).ok_or(SdpError::Ice)?;
+            self.ice.restart(credentials);
             self.is_seeking = true;
-            self.check_remote(now, &description, Role::Answerer)?;
+            self.check_remote(now, &description, Role::Answerer);
         } else {
             self.add_candidates(now, &description);
         }
@@ -175,7 +175,7 @@ impl Peer {
         if self.dtls.is_none() {
             return Err(SdpError::State("restart before the first exchange"));
         }
-        self.ice.restart(now, credentials).ok_or(SdpError::Ice)?;
+        self.ice.restart(credentials);
         self.is_seeking = true;
         Ok(self.write_offer())
     }
@@ -246,36 +246,28 @@ impl Peer {
             description.fingerprints.clone(),
         );
         let dtls = dtls.ok_or(SdpError::State("dtls"))?;
-        self.check_remote(now, description, self.role)?;
+        self.check_remote(now, description, self.role);
         self.dtls = Some(dtls);
         self.negotiation.remote_max_message_size = description.max_message_size;
         Ok(())
     }
 
     /// Starts the connectivity checks with the other side of the description.
-    fn check_remote(
-        &mut self,
-        now: Instant,
-        description: &Description,
-        role: Role,
-    ) -> Result<(), SdpError> {
+    fn check_remote(&mut self, now: Instant, description: &Description, role: Role) {
         // RFC 8445 §6.1.1: a full agent controls a lite one, otherwise the offerer does.
         let is_controlling = match (self.config.ice, description.is_ice_lite) {
             (IceMode::Full, true) => true,
             (IceMode::Lite, false) => false,
             _ => role == Role::Offerer,
         };
-        self.ice
-            .start(
-                now,
-                is_controlling,
-                &description.ufrag,
-                &description.password,
-            )
-            .ok_or(SdpError::Ice)?;
+        let remote = Remote {
+            ufrag: &description.ufrag,
+            password: &description.password,
+            is_lite: description.is_ice_lite,
+        };
+        self.ice.start(now, remote, is_controlling);
         self.negotiation.remote_ufrag.clone_from(&description.ufrag);
         self.add_candidates(now, description);
-        Ok(())
     }
 
     fn add_candidates(&mut self, now: Instant, description: &Description) {

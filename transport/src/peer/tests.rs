@@ -276,10 +276,12 @@ fn a_restart_keeps_channels_and_finds_a_new_path() {
         pair.peer(A).local_ufrag().to_owned(),
         pair.peer(B).local_ufrag().to_owned(),
     ];
-    // The client moves to another address; nothing from the old one arrives any more.
+    pair.blackout = true;
     pair.send(A, channel, &[1; 100_000]);
-    pair.move_to(A, "192.168.7.7:7777");
     pair.run_for(second(9));
+    // The client has another address now.
+    pair.move_to(A, "192.168.7.7:7777");
+    pair.blackout = false;
     assert!(pair.events(A).contains(&Event::Disconnected));
     assert!(pair.events(B).contains(&Event::Disconnected));
     pair.restart(A);
@@ -300,6 +302,21 @@ fn a_restart_keeps_channels_and_finds_a_new_path() {
         Some("192.168.7.7:7777".parse().unwrap())
     );
     pair.transfer([1_000_000, 1_000_000], channel, second(30));
+}
+
+#[test]
+fn a_new_address_behind_a_nat_is_followed() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.move_to(A, "192.168.7.7:7777");
+    pair.send(A, channel, &[1; 100_000]);
+    pair.send(B, channel, &[2; 100_000]);
+    pair.run_for(second(8));
+    assert_eq!(pair.received(B, channel), [vec![1; 100_000]]);
+    assert_eq!(pair.received(A, channel), [vec![2; 100_000]]);
+    let moved = "192.168.7.7:7777".parse().unwrap();
+    assert_eq!(pair.peer(B).remote_address(), Some(moved));
 }
 
 #[test]

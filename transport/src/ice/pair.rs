@@ -1,0 +1,90 @@
+//! A local and a remote address, and whether datagrams pass between them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::Path;
+
+/// Type preferences (RFC 8445 §5.1.2.2).
+const HOST: u32 = 126;
+const PEER_REFLEXIVE: u32 = 110;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PairState {
+    /// Not proven yet.
+    Open,
+    Succeeded,
+}
+
+pub(super) struct Pair {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    /// The local address to send from.
+    pub(super) source: Option<IpAddr>,
+    pub(super) state: PairState,
+    /// The other side wants it, as soon as it is proven.
+    pub(super) is_nominated: bool,
+    /// When something came over it last.
+    pub(super) heard: Option<Instant>,
+    preference: u32,
+    remote_priority: u32,
+    is_controlling: bool,
+}
+
+impl Pair {
+    /// `order`: the place of the local candidate in our list.
+    pub(super) fn new(
+        local: SocketAddr,
+        remote: SocketAddr,
+        order: usize,
+        remote_priority: u32,
+        is_controlling: bool,
+    ) -> Self {
+        let preference = 65_535u32.saturating_sub(u32::try_from(order).unwrap_or(u32::MAX));
+        Self {
+            local,
+            remote,
+            source: Some(local.ip()),
+            state: PairState::Open,
+            is_nominated: false,
+            heard: None,
+            preference,
+            remote_priority,
+            is_controlling,
+        }
+    }
+
+    pub(super) fn set_controlling(&mut self, is_controlling: bool) {
+        self.is_controlling = is_controlling;
+    }
+
+    pub(super) fn path(&self) -> Path {
+        Path {
+            remote: self.remote,
+            source: self.source,
+        }
+    }
+
+    /// RFC 8445 §6.1.2.3.
+    pub(super) fn priority(&self) -> u64 {
+        let local = u64::from(self.candidate_priority(HOST));
+        let remote = u64::from(self.remote_priority);
+        let (controlling, controlled) = if self.is_controlling {
+            (local, remote)
+        } else {
+            (remote, local)
+        };
+        (controlling.min(controlled) << 32)
+            + 2 * controlling.max(controlled)
+            + u64::from(controlling > controlled)
+    }
+
+    /// What the local candidate would have as a peer-reflexive one; checks carry it (RFC 8445 §7.1.1).
+    pub(super) fn reflexive_priority(&self) -> u32 {
+        self.candidate_priority(PEER_REFLEXIVE)
+    }
+
+    fn candidate_priority(&self, kind: u32) -> u32 {
+        kind << 24 | self.preference << 8 | 255
+    }
+}
