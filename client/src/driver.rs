@@ -321,6 +321,12 @@ impl Driver {
                 state
                     .engine
                     .set_local(now, local.identity().clone(), local.sid().clone());
+                let State {
+                    engine, session, ..
+                } = state;
+                for other in session.others() {
+                    engine.participant(other.identity().clone(), other.capabilities());
+                }
             }
             SessionEvent::Answer { sdp } => {
                 if let Some(early) = self.early.take() {
@@ -341,9 +347,18 @@ impl Driver {
                 Some(_) => {}
                 None => self.add_candidate(now, &candidate),
             },
-            SessionEvent::ParticipantJoined(other) => state.events.push(Event::Joined(other)),
-            SessionEvent::ParticipantActive(other) => state.events.push(Event::Active(other)),
-            SessionEvent::ParticipantUpdated(other) => state.events.push(Event::Updated(other)),
+            SessionEvent::ParticipantJoined(other) => {
+                state.note_participant(&other);
+                state.events.push(Event::Joined(other));
+            }
+            SessionEvent::ParticipantActive(other) => {
+                state.note_participant(&other);
+                state.events.push(Event::Active(other));
+            }
+            SessionEvent::ParticipantUpdated(other) => {
+                state.note_participant(&other);
+                state.events.push(Event::Updated(other));
+            }
             SessionEvent::ParticipantLeft(other) => {
                 state
                     .engine

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lkstream_engine::Capabilities;
 use lkstream_proto::id::{Identity, ParticipantSid};
 use lkstream_proto::participant::{ParticipantInfo, ParticipantKind, ParticipantState};
 
@@ -112,6 +113,14 @@ impl Participant {
 }
 
 impl Participant {
+    /// What streams to it may look like.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            client_protocol: self.client_protocol(),
+            inflates: self.inflates(),
+        }
+    }
+
     /// From what the wire says.
     pub(crate) fn from_info(info: ParticipantInfo) -> Self {
         let inflates = info.inflates();

@@ -15,11 +15,11 @@ use lkstream_proto::id::StreamId;
 use lkstream_proto::receipt::Status;
 use tokio::sync::Notify;
 
-use crate::Disconnected;
 use crate::events::{Event, EventLog};
 use crate::sent::{Receipt, ReceiptStatus, Waiting};
 use crate::session::Session;
 use crate::streams::{Prepared, Queue};
+use crate::{Disconnected, Participant};
 
 /// One room, shared by its handles, writers, readers and the driver.
 #[derive(Debug)]
@@ -145,6 +145,19 @@ impl State {
                 Engine::UserPacket(UserMessage { .. }) => {}
                 _ => {}
             }
+        }
+    }
+
+    /// Has the engine know what streams to this participant may look like, unless it is ourselves.
+    pub(crate) fn note_participant(&mut self, participant: &Participant) {
+        let is_local = self
+            .session
+            .local()
+            .is_some_and(|local| local.identity() == participant.identity());
+        if !is_local {
+            let identity = participant.identity().clone();
+            self.engine
+                .participant(identity, participant.capabilities());
         }
     }
 

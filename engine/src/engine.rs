@@ -23,6 +23,7 @@ use crate::incoming::{self, Incoming, IncomingId, ReadError};
 use crate::limits;
 use crate::listener::{ListenerId, Listeners, TopicFilter};
 use crate::outgoing::{self, Outgoing, OutgoingId};
+use crate::participants::{Capabilities, Participants};
 use crate::stream::StreamKind;
 
 /// Why the connection ended, as the driver says it.
@@ -73,6 +74,7 @@ pub struct Engine {
     pub(crate) config: Config,
     pub(crate) incoming: incoming::Table,
     pub(crate) outgoing: outgoing::Table,
+    pub(crate) participants: Participants,
     session: Session,
     /// Packets that came before the room was joined.
     held: VecDeque<(Channel, Bytes)>,
@@ -95,6 +97,7 @@ impl Engine {
         Engine {
             incoming: incoming::Table::new(&config),
             outgoing: outgoing::Table::new(&config),
+            participants: Participants::default(),
             session: Session::Waiting,
             held: VecDeque::new(),
             held_bytes: 0,
@@ -232,8 +235,20 @@ impl Engine {
             || self.held_bytes >= self.config.connection_budget
     }
 
+    /// Somebody else is in the room, or has changed: what streams to them may look like
+    /// (protocol.md §5.3). Streams already open stay as they are.
+    pub fn participant(&mut self, identity: Identity, capabilities: Capabilities) {
+        self.participants.set(identity, capabilities);
+    }
+
+    /// What somebody's client understands; `None` when nobody of that identity is known.
+    pub fn capabilities(&self, identity: &Identity) -> Option<Capabilities> {
+        self.participants.get(identity)
+    }
+
     /// Somebody left. Their open streams fail once no chunk has come for the grace time.
     pub fn participant_left(&mut self, now: Instant, sid: &ParticipantSid, identity: &Identity) {
+        self.participants.remove(identity);
         self.incoming.participant_left(now, sid, identity);
     }
 
@@ -246,6 +261,7 @@ impl Engine {
             self.events.push_back(Event::Readable(id));
         }
         self.outgoing.connection_lost(&cause, &mut self.events);
+        self.participants.clear();
         self.held.clear();
         self.held_bytes = 0;
         self.session = Session::Lost(cause);

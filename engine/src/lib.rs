@@ -49,6 +49,7 @@ mod incoming;
 pub mod limits;
 mod listener;
 mod outgoing;
+mod participants;
 mod stream;
 
 pub use config::Config;
@@ -61,4 +62,5 @@ pub use outgoing::{
     CloseError, OpenError, OpenOptions, Outgoing, OutgoingId, OutgoingState, Progress, Receipts,
     WriteError, Written,
 };
+pub use participants::Capabilities;
 pub use stream::{Attributes, Content, StreamInfo, StreamKind, TextOperation};
