@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lkstream_engine::encryption::Keyring;
 use lkstream_engine::{StreamKind, TopicFilter};
 
 use crate::session::SessionConfig;
@@ -13,6 +14,7 @@ pub struct RoomBuilder {
     pub(crate) token: String,
     pub(crate) listeners: Vec<(StreamKind, TopicFilter)>,
     pub(crate) engine: lkstream_engine::Config,
+    pub(crate) keyring: Option<Keyring>,
     pub(crate) session: SessionConfig,
     pub(crate) signalling_timeout: Duration,
 }
@@ -33,6 +35,7 @@ impl RoomBuilder {
             token: token.to_owned(),
             listeners: Vec::new(),
             engine: lkstream_engine::Config::default(),
+            keyring: None,
             session: SessionConfig::default(),
             signalling_timeout: Duration::from_secs(5),
         }
@@ -56,6 +59,15 @@ impl RoomBuilder {
     #[must_use]
     pub fn stream_limits(mut self, limits: lkstream_engine::Config) -> Self {
         self.engine = limits;
+        self
+    }
+
+    /// Encrypts everything sent between the participants, so that the server cannot read it, and opens what they
+    /// encrypted (protocol.md §5.8). What comes in the clear is refused, unless the keyring says otherwise.
+    /// [`Room::with_keyring`] changes keys later.
+    #[must_use]
+    pub fn encryption(mut self, keyring: Keyring) -> Self {
+        self.keyring = Some(keyring);
         self
     }
 

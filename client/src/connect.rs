@@ -55,6 +55,10 @@ pub(crate) async fn connect(builder: RoomBuilder) -> Result<Room, ConnectError> 
     };
 
     let engine = Engine::new(builder.engine, rand::random());
+    let engine = match builder.keyring {
+        Some(keyring) => engine.encrypted(keyring),
+        None => engine,
+    };
     let session = Session::new(Instant::now(), builder.session);
     let shared = Shared::new(engine, session);
     shared.lock().prepare(builder.listeners);

@@ -50,6 +50,7 @@ pub use error::{
     SendError,
 };
 pub use events::{Event, Events};
+pub use lkstream_engine::encryption;
 pub use lkstream_engine::{
     Attributes, CloseError, Content, Limit, Lost, ReadError, StreamInfo, StreamKind, TextOperation,
     TopicFilter, WriteError,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lkstream_engine::encryption::Keyring;
 use lkstream_engine::{Attributes, TopicFilter};
 use lkstream_proto::id::{Identity, RoomName, RoomSid};
 
@@ -107,6 +108,16 @@ impl Room {
     /// One of the others.
     pub fn participant(&self, identity: &Identity) -> Option<Participant> {
         self.handle.shared.lock().session.other(identity).cloned()
+    }
+
+    /// Changes keys of a room that was joined with [`RoomBuilder::encryption`]; `None` without it. What is sent from
+    /// now on takes the new ones. The room waits while `change` runs, and a key of a password takes tens of
+    /// milliseconds.
+    pub fn with_keyring<R>(&self, change: impl FnOnce(&mut Keyring) -> R) -> Option<R> {
+        let mut state = self.handle.shared.lock();
+        let changed = state.engine.keyring().map(change);
+        state.wake_driver();
+        changed
     }
 
     /// What happens from now on.

@@ -78,6 +78,9 @@ async def join(args, prepare=lambda room: None):
     signed = token(args, args.identity)
     started = time.monotonic()
     options = rtc.RoomOptions(single_peer_connection=False if args.dual else None)
+    if args.encrypt:
+        keys = rtc.KeyProviderOptions(shared_key=args.encrypt.encode())
+        options.encryption = rtc.E2EEOptions(key_provider_options=keys)
     await room.connect(args.url, signed, options)
     emit(
         "joined",
@@ -251,6 +254,7 @@ def main():
     parser.add_argument("--wait-for", action="append", default=[], metavar="ID")
     parser.add_argument("--to", action="append", default=[], metavar="ID")
     parser.add_argument("--attribute", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--encrypt", metavar="SECRET", help="end-to-end encryption under a shared key")
     parser.add_argument("--speak-for", metavar="ID", help="sender_identity of stream_text")
     parser.add_argument("--piece", type=int, default=20_000, help="characters or bytes a write")
     args = parser.parse_intermixed_args()

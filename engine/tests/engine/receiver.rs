@@ -1,5 +1,4 @@
-//! What a receiver does: the cases of the contract, but for encryption (case 6), which comes with
-//! payload encryption.
+//! What a receiver does: the cases of the contract; case 6 is among the tests of encryption.
 
 use std::time::Duration;
 
