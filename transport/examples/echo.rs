@@ -1,12 +1,13 @@
 //! Connects with any WebRTC stack by hand: reads an offer from standard input, writes the answer to standard output, and
-//! sends every message back. With `--offer` it writes an offer and reads the answer. Each description ends with a line `.`.
+//! sends every message back; later offers are answered too. With `--offer` it writes an offer and reads the answer. Each
+//! description ends with a line `.`.
 //!
 //! `cargo run -p lkstream-transport --example echo -- 127.0.0.1`
 
 use std::error::Error;
 use std::io::BufRead as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,9 +54,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         peer
     };
 
+    // Later offers, among them ICE restarts.
+    let (sender, later) = mpsc::sync_channel(1);
+    thread::spawn(move || {
+        while let Ok(text) = read_description()
+            && !text.is_empty()
+            && sender.send(text).is_ok()
+        {}
+    });
+
     let mut batch = ReceiveBatch::new();
     let mut buffer = Vec::new();
     while !peer.is_closed() {
+        if let Ok(offer) = later.try_recv() {
+            match peer.handle_reoffer(Instant::now(), &offer) {
+                Ok(answer) => println!("{answer}."),
+                Err(error) => eprintln!("{error}"),
+            }
+        }
         let idle = socket.try_receive(&mut batch).is_err();
         for received in batch.iter().filter(|_| !idle) {
             peer.handle_received(Instant::now(), received);
