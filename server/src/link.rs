@@ -80,7 +80,12 @@ async fn exchange(
                     // Signalling in JSON is optional and no official client uses it by default (protocol.md §2.5).
                     Some(Ok(Message::Text(_))) => None,
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    Some(Ok(Message::Close(_))) => {
+                        // Answers it, or browsers call the end unclean.
+                        let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
+                        return;
+                    }
+                    Some(Err(_)) | None => return,
                 };
                 match request {
                     Some(request) => {

@@ -5,6 +5,7 @@
 mod support;
 
 use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
 use lkstream_proto::packet::{Channel, DataPacket, UserPacket, Value};
 use lkstream_proto::participant::{DisconnectReason, ParticipantState};
 use lkstream_proto::signal::{LeaveAction, LeaveRequest, Ping, Request, Response};
@@ -140,7 +141,6 @@ async fn pings_are_answered_before_the_connection_is_up() {
     // protocol.md §10.3 no. 18.
     let server = server().await;
     let mut ws = dial(&server, &join_query(), &token("a", "room")).await;
-    use futures_util::{SinkExt, StreamExt};
     let ping = lkstream_proto::signal::SignalRequest::from(Request::PingReq(Ping {
         timestamp: 7,
         rtt: 0,
@@ -155,6 +155,23 @@ async fn pings_are_answered_before_the_connection_is_up() {
             if let Some(Response::PongResp(pong)) = response.message {
                 assert_eq!(pong.last_ping_timestamp, 7);
                 break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_link_closed_by_the_client_ends_cleanly() {
+    let server = server().await;
+    let mut ws = dial(&server, &join_query(), &token("a", "room")).await;
+    ws.close(None).await.unwrap();
+    within("answer to the close", async {
+        loop {
+            match ws.next().await {
+                Some(Ok(Message::Close(_))) => break,
+                Some(Ok(_)) => {}
+                other => panic!("no clean end: {other:?}"),
             }
         }
     })

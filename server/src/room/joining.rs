@@ -21,7 +21,7 @@ pub struct Options {
     pub metadata: String,
     /// Bounds.
     pub limits: Limits,
-    /// Time since the Unix epoch at the `now` of [`Room::new`]; the room's wall clock runs on from there.
+    /// Time since the Unix epoch at the `now` of [`Room::new`](super::Room::new); the room's wall clock runs on from there.
     pub unix_time: Duration,
     /// What it says about its server.
     pub server: ServerInfo,
