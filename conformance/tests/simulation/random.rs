@@ -20,8 +20,10 @@ struct Play {
     simulation: Simulation,
     present: Vec<Who>,
     cut: BTreeSet<Who>,
-    /// Those whose streams may fail: they were cut off, left, or did not read.
+    /// Those who may miss something: they were cut off, left, or did not read.
     disturbed: BTreeSet<Who>,
+    /// Those who left when everything they had closed was acknowledged, and were not disturbed before.
+    polite: BTreeSet<Who>,
     streams: u64,
 }
 
@@ -40,6 +42,7 @@ impl Play {
             present: Vec::new(),
             cut: BTreeSet::new(),
             disturbed: BTreeSet::new(),
+            polite: BTreeSet::new(),
             streams: 0,
         };
         for name in &NAMES[..2 + play.random.below(3) as usize] {
@@ -131,6 +134,14 @@ impl Play {
         match self.random.below(24) {
             0..10 => self.send(who),
             10 => {
+                let flushed = self.simulation.all_sent().iter().all(|sent| {
+                    sent.by != who
+                        || sent.stream.ending != Ending::Close
+                        || sent.fate == Fate::Flushed
+                });
+                if flushed && !self.disturbed.contains(&who) {
+                    self.polite.insert(who);
+                }
                 self.simulation.leave(who);
                 self.disturbed.insert(who);
                 self.present.retain(|present| *present != who);
@@ -210,7 +221,8 @@ impl Play {
                     sent.id,
                     simulation.tail()
                 );
-                let calm = !self.disturbed.contains(&who) && !self.disturbed.contains(&sent.by);
+                let reliable = |who| !self.disturbed.contains(&who) || self.polite.contains(&who);
+                let calm = !self.disturbed.contains(&who) && reliable(sent.by);
                 if calm && sent.stream.ending == Ending::Close {
                     assert!(
                         received.is_finished(),
