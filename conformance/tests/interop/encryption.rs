@@ -57,8 +57,8 @@ async fn rust_to_python(site: &Site) -> Result<(), Failure> {
     .await??;
     assert_received(&bob.expect("stream")?, "bytes", "alice", &payloads.random);
 
+    // The official server tells of joins every 3 s (protocol.md §2.9): bob may never learn that alice was there.
     room.close().await;
-    bob.expect("left")?;
     bob.succeed()?;
     Ok(())
 }
