@@ -5,6 +5,7 @@
 //! sender, a chunk, has [`encode_chunk`], which copies its content once and allocates once.
 
 mod chunk;
+mod header;
 mod rpc;
 mod stream;
 mod user;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use prost::Message;
 
 pub use chunk::{ChunkFields, encode_chunk};
+pub use header::{ContentFields, HeaderFields};
 pub use rpc::{RpcAck, RpcError, RpcRequest, RpcResponse, RpcResult};
 pub use stream::{
     ByteHeader, Chunk, Compression, Content, Header, OperationType, TextHeader, Trailer,

@@ -32,27 +32,37 @@ pub fn encode_chunk(fields: &ChunkFields<'_>, content: &[u8]) -> Bytes {
     let chunk = text_len(1, fields.stream_id.len())
         + number_len(2, fields.chunk_index)
         + text_len(3, content.len());
-    let len = block_len(14, chunk)
-        + text_len(4, fields.participant_identity.len())
-        + fields
-            .destinations
-            .iter()
-            .map(|identity| block_len(5, identity.as_str().len()))
-            .sum::<usize>()
-        + number_len(16, u64::from(fields.sequence))
-        + text_len(17, fields.participant_sid.len());
+    let len = block_len(14, chunk) + fields.envelope_len();
 
     let mut buf = Vec::with_capacity(len);
     put_block_start(&mut buf, 14, chunk);
     put_text(&mut buf, 1, fields.stream_id.as_bytes());
     put_number(&mut buf, 2, fields.chunk_index);
     put_text(&mut buf, 3, content);
-    put_text(&mut buf, 4, fields.participant_identity.as_bytes());
-    for identity in fields.destinations {
-        put_block(&mut buf, 5, identity.as_str().as_bytes());
-    }
-    put_number(&mut buf, 16, u64::from(fields.sequence));
-    put_text(&mut buf, 17, fields.participant_sid.as_bytes());
+    fields.put_envelope(&mut buf);
     debug_assert_eq!(buf.len(), len);
     Bytes::from(buf)
+}
+
+impl ChunkFields<'_> {
+    /// Bytes of what a packet has beside its value.
+    pub(super) fn envelope_len(&self) -> usize {
+        text_len(4, self.participant_identity.len())
+            + self
+                .destinations
+                .iter()
+                .map(|identity| block_len(5, identity.as_str().len()))
+                .sum::<usize>()
+            + number_len(16, u64::from(self.sequence))
+            + text_len(17, self.participant_sid.len())
+    }
+
+    pub(super) fn put_envelope(&self, buf: &mut Vec<u8>) {
+        put_text(buf, 4, self.participant_identity.as_bytes());
+        for identity in self.destinations {
+            put_block(buf, 5, identity.as_str().as_bytes());
+        }
+        put_number(buf, 16, u64::from(self.sequence));
+        put_text(buf, 17, self.participant_sid.as_bytes());
+    }
 }

@@ -90,7 +90,7 @@ fn content() -> impl Strategy<Value = Content> {
     ]
 }
 
-fn header() -> impl Strategy<Value = Header> {
+pub(crate) fn header() -> impl Strategy<Value = Header> {
     (
         (
             name(),

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::testing::{any_packet, packet_with};
+use super::testing::{any_packet, header, packet_with};
 use super::*;
-use crate::id::Identity;
+use crate::id::{Identity, StreamId};
 
 #[test]
 fn channels_have_the_labels_of_section_3_5() {
@@ -259,6 +259,65 @@ proptest! {
                 chunk_index,
                 content: content.into(),
                 ..Chunk::default()
+            })),
+            ..DataPacket::default()
+        };
+        prop_assert_eq!(fast, packet.to_bytes());
+    }
+
+    #[test]
+    fn the_fast_path_of_headers_writes_what_prost_writes(
+        header in header(), identity in "\\PC{0,20}", sid in "[A-Z_]{0,15}",
+        destinations in proptest::collection::vec("[a-z]{0,200}", 0..3),
+        sequence in prop_oneof![0u32..300, any::<u32>()],
+        deflated in any::<bool>(),
+    ) {
+        let compression = if deflated { Compression::DeflateRaw } else { Compression::None };
+        let content = header.content.clone().unwrap_or(Content::Bytes(ByteHeader::default()));
+        let names: Vec<Identity> = destinations.iter().map(Identity::from).collect();
+        let attached: Vec<StreamId> = match &content {
+            Content::Text(text) => text.attached_stream_ids.iter().map(StreamId::from).collect(),
+            Content::Bytes(_) => Vec::new(),
+        };
+        let fields = HeaderFields {
+            envelope: ChunkFields {
+                participant_identity: &identity,
+                participant_sid: &sid,
+                destinations: &names,
+                sequence,
+                stream_id: &header.stream_id,
+                chunk_index: 0,
+            },
+            timestamp: header.timestamp,
+            topic: &header.topic,
+            mime_type: &header.mime_type,
+            total_length: header.total_length,
+            attributes: &header.attributes,
+            content: match &content {
+                Content::Text(text) => ContentFields::Text {
+                    operation_type: text.operation_type,
+                    version: text.version,
+                    reply_to_stream_id: &text.reply_to_stream_id,
+                    attached_stream_ids: &attached,
+                    generated: text.generated,
+                },
+                Content::Bytes(bytes) => ContentFields::Bytes { name: &bytes.name },
+            },
+            inline_content: header.inline_content.as_deref(),
+            compression,
+        };
+        let fast = fields.to_bytes();
+        prop_assert_eq!(fields.size(), fast.len());
+        let packet = DataPacket {
+            participant_identity: identity.clone(),
+            participant_sid: sid.clone(),
+            destination_identities: destinations.clone(),
+            sequence,
+            value: Some(Value::StreamHeader(Header {
+                encryption_type: 0,
+                compression: compression.into(),
+                content: Some(content.clone()),
+                ..header.clone()
             })),
             ..DataPacket::default()
         };

@@ -1,0 +1,176 @@
+//! The fast path of a sender: a header packet from borrowed fields, in one allocation.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{ChunkFields, Compression};
+use crate::id::StreamId;
+use crate::wire::{
+    block_len, number_len, put_block, put_block_start, put_number, put_text, text_len,
+};
+
+/// Everything of a header packet.
+#[derive(Debug, Clone, Copy)]
+pub struct HeaderFields<'a> {
+    /// Sender, recipients, number and stream; the chunk's index is not used.
+    pub envelope: ChunkFields<'a>,
+    /// When the stream was opened, Unix milliseconds.
+    pub timestamp: i64,
+    /// Chooses the handler.
+    pub topic: &'a str,
+    /// Media type of the content.
+    pub mime_type: &'a str,
+    /// Bytes of the whole content before compression.
+    pub total_length: Option<u64>,
+    /// Free for applications.
+    pub attributes: &'a BTreeMap<String, String>,
+    /// What only one kind of stream has.
+    pub content: ContentFields<'a>,
+    /// The whole content, compressed as said below.
+    pub inline_content: Option<&'a [u8]>,
+    /// How the content is compressed.
+    pub compression: Compression,
+}
+
+/// What only text or only byte streams say in their header.
+#[derive(Debug, Clone, Copy)]
+pub enum ContentFields<'a> {
+    /// Text.
+    Text {
+        /// Number of what the text does to an earlier one.
+        operation_type: i32,
+        /// Version of a text that is updated.
+        version: i32,
+        /// The stream this one answers; empty is left out.
+        reply_to_stream_id: &'a str,
+        /// Byte streams that belong to the text.
+        attached_stream_ids: &'a [StreamId],
+        /// Made by a machine.
+        generated: bool,
+    },
+    /// Bytes.
+    Bytes {
+        /// File name.
+        name: &'a str,
+    },
+}
+
+impl ContentFields<'_> {
+    fn len(&self) -> usize {
+        match self {
+            ContentFields::Text {
+                operation_type,
+                version,
+                reply_to_stream_id,
+                attached_stream_ids,
+                generated,
+            } => {
+                number_len(1, signed(*operation_type))
+                    + number_len(2, signed(*version))
+                    + text_len(3, reply_to_stream_id.len())
+                    + attached_stream_ids
+                        .iter()
+                        .map(|id| block_len(4, id.as_str().len()))
+                        .sum::<usize>()
+                    + number_len(5, u64::from(*generated))
+            }
+            ContentFields::Bytes { name } => text_len(1, name.len()),
+        }
+    }
+
+    fn tag(&self) -> u32 {
+        match self {
+            ContentFields::Text { .. } => 9,
+            ContentFields::Bytes { .. } => 10,
+        }
+    }
+
+    fn put(&self, buf: &mut Vec<u8>) {
+        put_block_start(buf, self.tag(), self.len());
+        match self {
+            ContentFields::Text {
+                operation_type,
+                version,
+                reply_to_stream_id,
+                attached_stream_ids,
+                generated,
+            } => {
+                put_number(buf, 1, signed(*operation_type));
+                put_number(buf, 2, signed(*version));
+                put_text(buf, 3, reply_to_stream_id.as_bytes());
+                for id in *attached_stream_ids {
+                    put_block(buf, 4, id.as_str().as_bytes());
+                }
+                put_number(buf, 5, u64::from(*generated));
+            }
+            ContentFields::Bytes { name } => put_text(buf, 1, name.as_bytes()),
+        }
+    }
+}
+
+/// Protobuf writes a negative number as the 64-bit one of the same value.
+fn signed(number: i32) -> u64 {
+    i64::from(number) as u64
+}
+
+fn entry_len(key: &str, value: &str) -> usize {
+    text_len(1, key.len()) + text_len(2, value.len())
+}
+
+impl HeaderFields<'_> {
+    fn header_size(&self) -> usize {
+        text_len(1, self.envelope.stream_id.len())
+            + number_len(2, self.timestamp as u64)
+            + text_len(3, self.topic.len())
+            + text_len(4, self.mime_type.len())
+            + self
+                .total_length
+                .map_or(0, |length| number_len(5, length.max(1)))
+            + self
+                .attributes
+                .iter()
+                .map(|(key, value)| block_len(8, entry_len(key, value)))
+                .sum::<usize>()
+            + block_len(self.content.tag(), self.content.len())
+            + self
+                .inline_content
+                .map_or(0, |content| block_len(11, content.len()))
+            + number_len(12, signed(self.compression as i32))
+    }
+
+    /// Bytes of the encoded packet.
+    pub fn size(&self) -> usize {
+        block_len(13, self.header_size()) + self.envelope.envelope_len()
+    }
+
+    /// Encodes the packet: the same bytes as [`super::DataPacket::to_bytes`] makes of it.
+    pub fn to_bytes(&self) -> Bytes {
+        let len = self.size();
+        let mut buf = Vec::with_capacity(len);
+        put_block_start(&mut buf, 13, self.header_size());
+        put_text(&mut buf, 1, self.envelope.stream_id.as_bytes());
+        put_number(&mut buf, 2, self.timestamp as u64);
+        put_text(&mut buf, 3, self.topic.as_bytes());
+        put_text(&mut buf, 4, self.mime_type.as_bytes());
+        match self.total_length {
+            // It has presence: a zero is written, too.
+            Some(0) => buf.extend_from_slice(&[5 << 3, 0]),
+            Some(length) => put_number(&mut buf, 5, length),
+            None => {}
+        }
+        for (key, value) in self.attributes {
+            put_block_start(&mut buf, 8, entry_len(key, value));
+            put_text(&mut buf, 1, key.as_bytes());
+            put_text(&mut buf, 2, value.as_bytes());
+        }
+        self.content.put(&mut buf);
+        if let Some(content) = self.inline_content {
+            put_block(&mut buf, 11, content);
+        }
+        put_number(&mut buf, 12, signed(self.compression as i32));
+        self.envelope.put_envelope(&mut buf);
+        debug_assert_eq!(buf.len(), len);
+        Bytes::from(buf)
+    }
+}
