@@ -482,8 +482,8 @@ impl Worker {
         let Some(hall) = self.halls.get_mut(&hall_key) else {
             return;
         };
-        let mut again = connection.handle_events(now, &mut hall.room);
-        again |= connection.read(now, &mut hall.room);
+        connection.handle_events(now, &mut hall.room);
+        let mut again = connection.read(now, &mut hall.room);
         self.stats.other_messages += connection.read_others();
         connection.fill(now, &mut hall.room);
         self.carry_out(now, hall_key);
@@ -513,7 +513,7 @@ impl Worker {
                 }
             }
         }
-        if let Some(at) = connection.deadline() {
+        if let Some(at) = connection.deadline(now) {
             self.timers.set(at, Timer::Connection(key));
         }
         if again {

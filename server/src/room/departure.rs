@@ -250,18 +250,14 @@ impl Room {
         self.tell(slot, &settled);
     }
 
-    /// Time is up for a leaver: the rest is told, whatever they have. What is in its log still reaches them.
+    /// Time is up for a leaver: the rest is told, whatever they have. What it has sent still reaches them.
     pub(super) fn announce_late(&mut self, slot: Slot) {
-        let Some(id) = self.at(slot).map(|member| member.id) else {
-            return;
-        };
-        self.stats.late_leaves += 1;
-        self.finished(id);
         let Some(leaving) = self.leaving_mut(slot) else {
             return;
         };
         leaving.deadline = None;
         let rest: Vec<MemberId> = leaving.awaiting.keys().copied().collect();
+        self.stats.late_leaves += 1;
         self.tell(slot, &rest);
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lkstream_proto::packet::Channel;
 use lkstream_proto::signal::{Response, SessionDescription, SignalResponse};
 use lkstream_proto::token::Claims;
-use lkstream_transport::{ChannelId, Event, IceMode, Peer, SendError};
+use lkstream_transport::{ChannelId, Event, IceMode, Peer, SendError, limits};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -19,6 +19,9 @@ const READS_A_TURN: usize = 128;
 
 /// How long a leaver's last datagrams may still be on their way when its goodbye arrives.
 const IN_FLIGHT: Duration = Duration::from_millis(150);
+
+/// What is kept of a leaver that its room does not accept yet: twice a receive window.
+const BACKLOG_BYTES: usize = 2 * limits::RECEIVE_WINDOW;
 
 /// Names a connection of one worker; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +54,7 @@ pub(super) struct Connection {
     acknowledged: u64,
     /// After a goodbye: what was received and not accepted yet, and until when more may come.
     backlog: VecDeque<Bytes>,
+    backlog_bytes: usize,
     finish_at: Option<Instant>,
     closed: bool,
 }
@@ -79,6 +83,7 @@ impl Connection {
             stash: None,
             acknowledged: 0,
             backlog: VecDeque::new(),
+            backlog_bytes: 0,
             finish_at: None,
             closed: false,
         }
@@ -91,16 +96,18 @@ impl Connection {
     }
 
     /// When its transport, or the end of its goodbye, is due.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let transport = self.peer.as_ref().and_then(Peer::poll_timeout);
-        match (transport, self.finish_at) {
+        // Past its end it waits for the room, not for a timer.
+        let finish = self.finish_at.filter(|finish_at| *finish_at > now);
+        match (transport, finish) {
             (Some(transport), Some(finish)) => Some(transport.min(finish)),
             (transport, finish) => transport.or(finish),
         }
     }
 
-    /// Passes on what the transport says. True when there may be more.
-    pub(super) fn handle_events(&mut self, now: Instant, room: &mut Room) -> bool {
+    /// Passes on what the transport says.
+    pub(super) fn handle_events(&mut self, now: Instant, room: &mut Room) {
         let member = self.member;
         let mut tell = |input| {
             // Only packets are refused.
@@ -138,13 +145,14 @@ impl Connection {
                 _ => {}
             }
         }
-        false
     }
 
     /// Hands packets to the room while it accepts them. True when there may be more right now.
     pub(super) fn read(&mut self, now: Instant, room: &mut Room) -> bool {
         let from = self.member;
-        if self.finish_at.is_some() {
+        let finishing = self.finish_at;
+        let in_flight = finishing.is_none_or(|finish_at| now < finish_at);
+        if finishing.is_some() && in_flight {
             self.hoard();
         }
         let mut more = true;
@@ -153,10 +161,7 @@ impl Connection {
                 more = false;
                 break;
             }
-            let received = self
-                .backlog
-                .pop_front()
-                .or_else(|| receive(&mut self.peer, self.reliable));
+            let received = self.next_received(in_flight);
             let Some(bytes) = received else {
                 more = false;
                 break;
@@ -183,21 +188,32 @@ impl Connection {
                 },
             );
         }
-        if let Some(finish_at) = self.finish_at
-            && self.backlog.is_empty()
-            && !more
-            && (self.closed || finish_at <= now)
-        {
+        if finishing.is_some() && self.backlog.is_empty() && !more && (self.closed || !in_flight) {
             self.finish_at = None;
             let _ = room.handle_input(now, Input::Finished(from));
         }
         more
     }
 
-    /// Takes what the transport has before it may go away; at most a receive window.
+    /// Takes what the transport has before it may go away with it.
     fn hoard(&mut self) {
-        while let Some(bytes) = receive(&mut self.peer, self.reliable) {
+        while self.backlog_bytes < BACKLOG_BYTES
+            && let Some(bytes) = receive(&mut self.peer, self.reliable)
+        {
+            self.backlog_bytes += bytes.len();
             self.backlog.push_back(bytes);
+        }
+    }
+
+    fn next_received(&mut self, in_flight: bool) -> Option<Bytes> {
+        if let Some(bytes) = self.backlog.pop_front() {
+            self.backlog_bytes -= bytes.len();
+            return Some(bytes);
+        }
+        if in_flight {
+            receive(&mut self.peer, self.reliable)
+        } else {
+            None
         }
     }
 

@@ -83,6 +83,35 @@ fn each_subscriber_is_told_when_it_has_everything_itself() {
 }
 
 #[test]
+fn what_a_braked_leaver_has_sent_is_not_lost_when_its_leave_is_late() {
+    let mut scene = Scene::new();
+    let [a, slow] = ["a", "slow"].map(|identity| scene.join(identity));
+    let mut sent = 0;
+    while scene.room.accepts(scene.now, a) {
+        scene.send_many(a, 1);
+        sent += 1;
+    }
+    scene.request(a, Request::Leave(Default::default()));
+    scene.forget_outputs();
+    scene.seconds(6);
+    assert_eq!(scene.updates(slow), [("a".to_owned(), Disconnected, 3)]);
+    assert!(
+        !scene
+            .outputs
+            .iter()
+            .any(|output| matches!(output, Output::Removed { .. }))
+    );
+    let mut taken = scene.take(slow).len();
+    assert!(scene.room.accepts(scene.now, a));
+    scene.send_many(a, 100);
+    sent += 100;
+    scene.tell(Input::Finished(a));
+    taken += scene.take(slow).len();
+    assert_eq!(taken, sent);
+    assert_eq!(scene.room.participant(a), None);
+}
+
+#[test]
 fn a_discarded_packet_does_not_hold_up_a_leave() {
     let mut scene = Scene::new();
     let [a, b] = ["a", "b"].map(|identity| scene.join(identity));
