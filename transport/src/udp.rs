@@ -3,6 +3,8 @@
 //! [`Socket`] never blocks: `try_*` fails with [`io::ErrorKind::WouldBlock`]. With tokio, either put it into an
 //! `AsyncFd` (unix), or register [`Socket::try_clone_std`] as a `tokio::net::UdpSocket` and run [`Socket::try_send`] and
 //! [`Socket::try_receive`] inside of its `try_io`.
+//!
+//! A socket bound to `[::]` serves both families; addresses of IPv4 are given and taken as such.
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -44,6 +46,7 @@ pub struct Socket {
     socket: UdpSocket,
     state: UdpSocketState,
     buffers: BufferSizes,
+    is_ipv6: bool,
 }
 
 impl Socket {
@@ -77,11 +80,23 @@ impl Socket {
             receive: granted(state.recv_buffer_size(reference())?),
             send: granted(state.send_buffer_size(reference())?),
         };
+        let is_ipv6 = socket.local_addr()?.is_ipv6();
         Ok(Self {
             socket,
             state,
             buffers,
+            is_ipv6,
         })
+    }
+
+    /// A socket for both families wants IPv4 addresses in IPv6 form.
+    fn mapped(&self, destination: SocketAddr) -> SocketAddr {
+        match destination {
+            SocketAddr::V4(address) if self.is_ipv6 => {
+                SocketAddr::new(address.ip().to_ipv6_mapped().into(), address.port())
+            }
+            other => other,
+        }
     }
 
     /// The address it is bound to.
@@ -125,7 +140,7 @@ impl Socket {
         self.state.try_send(
             UdpSockRef::from(&self.socket),
             &quinn_udp::Transmit {
-                destination: transmit.destination,
+                destination: self.mapped(transmit.destination),
                 ecn: None,
                 contents,
                 segment_size: transmit.segment_size,
@@ -189,8 +204,8 @@ impl ReceiveBatch {
             .zip(&self.meta)
             .take(self.filled)
             .map(|(bytes, meta)| Received {
-                remote: meta.addr,
-                local: meta.dst_ip,
+                remote: SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port()),
+                local: meta.dst_ip.map(|ip| ip.to_canonical()),
                 data: &bytes[..meta.len.min(bytes.len())],
                 segment_size: meta.stride.max(1),
             })

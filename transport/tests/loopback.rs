@@ -118,7 +118,7 @@ fn turn_until(sides: &mut (Side, Side), mut done: impl FnMut(&mut (Side, Side)) 
 
 #[test]
 fn messages_cross_real_sockets() {
-    for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
         let mut sides = pair(address);
         let start = Instant::now();
         turn_until(&mut sides, |sides| {
