@@ -56,7 +56,10 @@ enum Session {
     /// Not joined: packets are held.
     Waiting,
     /// Joined under this identity and sid.
-    Joined { identity: Identity, sid: Arc<str> },
+    Joined {
+        identity: Identity,
+        sid: ParticipantSid,
+    },
     /// The connection is gone.
     Lost(Lost),
 }
@@ -120,10 +123,9 @@ impl Engine {
     /// [`Lost::Restarted`], unless [`connection_lost`](Engine::connection_lost) came first, and
     /// sequence numbers start at 1 again.
     pub fn set_local(&mut self, now: Instant, identity: Identity, sid: ParticipantSid) {
-        if matches!(&self.session, Session::Joined { sid: old, .. } if **old != *sid.as_str()) {
+        if matches!(&self.session, Session::Joined { sid: old, .. } if *old != sid) {
             self.connection_lost(Lost::Restarted);
         }
-        let sid = Arc::from(sid.as_str());
         self.session = Session::Joined { identity, sid };
         self.held_bytes = 0;
         for (channel, packet) in std::mem::take(&mut self.held) {
@@ -363,7 +365,7 @@ impl Engine {
         };
         let packet = DataPacket {
             participant_identity: identity.as_str().to_owned(),
-            participant_sid: sid.as_ref().to_owned(),
+            participant_sid: sid.as_str().to_owned(),
             destination_identities: vec![stream.publisher.as_str().to_owned()],
             value: Some(Value::User(user)),
             ..DataPacket::default()

@@ -59,8 +59,8 @@ pub use fault::{Counters, PeerFault, Rule};
 pub use incoming::{Incoming, IncomingId, Limit, Outcome, Read, ReadError, Summary};
 pub use listener::{ListenerId, TopicFilter};
 pub use outgoing::{
-    CloseError, OpenError, OpenOptions, Outgoing, OutgoingId, OutgoingState, Progress, Receipts,
-    WriteError, Written,
+    CloseError, Compress, OpenError, OpenOptions, Outgoing, OutgoingId, OutgoingState, Progress,
+    Receipts, WriteError, Written,
 };
 pub use participants::Capabilities;
 pub use stream::{Attributes, Content, StreamInfo, StreamKind, TextOperation};

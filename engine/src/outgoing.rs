@@ -1,9 +1,13 @@
 //! Streams that we send.
 
+mod deflate;
 mod error;
+mod opening;
 mod schedule;
 mod stream;
 mod table;
+mod whole;
+mod worth;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,6 +18,7 @@ use lkstream_proto::limits::PACKET_BYTES;
 use lkstream_proto::packet::Trailer;
 
 pub use error::{CloseError, OpenError, WriteError};
+pub(crate) use opening::Opening;
 pub(crate) use stream::Stream;
 pub(crate) use table::Table;
 
@@ -47,6 +52,10 @@ pub struct OpenOptions {
     pub timestamp: SystemTime,
     /// Whether receivers that can shall confirm.
     pub receipts: Receipts,
+    /// Whether the payload is compressed, where all recipients can inflate it. Heeded by
+    /// [`Engine::send`](crate::Engine::send) and [`Engine::open_file`](crate::Engine::open_file);
+    /// streams written piece by piece never are (protocol.md §5.4).
+    pub compress: Compress,
 }
 
 impl OpenOptions {
@@ -63,8 +72,22 @@ impl OpenOptions {
             sender_identity: None,
             timestamp,
             receipts: Receipts::None,
+            compress: Compress::Auto,
         }
     }
+}
+
+/// Whether a payload is compressed (raw deflate) where all recipients can inflate it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Compress {
+    /// Where it is worth it: not below 512 bytes, and not where MIME type or first bytes say that
+    /// the payload does not shrink.
+    #[default]
+    Auto,
+    /// Unless a payload that was deflated whole did not shrink.
+    Always,
+    /// No.
+    Never,
 }
 
 /// Whether a sender asks for receipts (attribute `lkstream.receipt` of the header).
@@ -92,7 +115,7 @@ pub enum Written {
     },
 }
 
-/// How far a stream has come, in bytes of its payload.
+/// How far a stream has come, in bytes of its payload before compression where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Progress {
@@ -104,6 +127,8 @@ pub struct Progress {
     pub sent: u64,
     /// Bytes that the transport had acknowledged.
     pub acknowledged: u64,
+    /// Bytes of the packets handed to the transport: the compressed payload, and headers.
+    pub wire: u64,
 }
 
 /// Where an outgoing stream is in its life.
@@ -224,6 +249,15 @@ impl<'a> Outgoing<'a> {
         self.engine
             .outgoing
             .change(self.id, |stream| stream.abort(reason));
+    }
+
+    /// Gives up what was not handed out yet, even of a closed stream: the receivers get `reason`
+    /// instead of the rest. Does nothing once the last packet was handed out, or when the stream
+    /// is a single packet.
+    pub fn cancel(&mut self, reason: &str) {
+        self.engine
+            .outgoing
+            .change(self.id, |stream| stream.cancel(reason));
     }
 
     /// How far the stream has come.

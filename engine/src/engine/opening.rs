@@ -1,21 +1,75 @@
 //! How an outgoing stream is opened.
 
+use bytes::Bytes;
 use lkstream_proto::id::StreamId;
 use lkstream_proto::limits::HEADER_PACKET_BYTES;
-use lkstream_proto::packet::{self, ByteHeader, Header, TextHeader};
-use lkstream_proto::receipt;
 
 use super::{Engine, Session};
 use crate::encryption::Encryption;
-use crate::outgoing::{OpenError, OpenOptions, OutgoingId, Receipts, Stream};
-use crate::stream::{Content, StreamInfo, TextOperation, to_millis};
+use crate::outgoing::{OpenError, OpenOptions, Opening, OutgoingId, Stream};
+use crate::stream::{StreamInfo, StreamKind};
 
 impl Engine {
-    /// Opens a stream; its header is queued.
+    /// Opens a stream to be written piece by piece; its header is queued.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing is sent then.
     pub fn open(&mut self, options: OpenOptions) -> Result<OutgoingId, OpenError> {
+        let stream = self.prepare(options)?;
+        Ok(self.outgoing.add(stream))
+    }
+
+    /// Opens a stream for a payload that is written piece by piece but known from the start, like
+    /// a file: it may be compressed, which its first bytes decide. Of `start`, which is to be
+    /// written all the same, 8 KiB are looked at.
+    ///
+    /// A compressed stream sends full chunks, so what was written may wait for more or the close.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is sent then.
+    pub fn open_file(
+        &mut self,
+        options: OpenOptions,
+        start: &[u8],
+    ) -> Result<OutgoingId, OpenError> {
+        let compress = options.compress;
+        let mut stream = self.prepare(options)?;
+        let reach = self.participants.reach(&stream.destinations);
+        if let Some(deflaters) = self.outgoing.deflaters() {
+            stream.compress_from(start, compress, reach, deflaters);
+        }
+        Ok(self.outgoing.add(stream))
+    }
+
+    /// Sends a whole payload as a stream of its own, which is closed from the start: in a single
+    /// packet where all recipients take that and it fits, else in chunks, compressed as
+    /// [`OpenOptions::compress`] says (protocol.md §5.4).
+    ///
+    /// The payload is not copied and not bound by the write window. Compressing happens as packets
+    /// are polled, except for the first chunk, of at most 1 MiB of payload. The declared length is
+    /// the payload's. Release the stream in the end, like any other.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is sent then.
+    pub fn send(&mut self, options: OpenOptions, payload: Bytes) -> Result<OutgoingId, OpenError> {
+        if options.content.kind() == StreamKind::Text
+            && let Err(error) = std::str::from_utf8(&payload)
+        {
+            let offset = error.valid_up_to();
+            return Err(OpenError::InvalidText { offset });
+        }
+        let compress = options.compress;
+        let total_length = Some(payload.len() as u64);
+        let mut stream = self.prepare(OpenOptions {
+            total_length,
+            ..options
+        })?;
+        let reach = self.participants.reach(&stream.destinations);
+        stream.load(payload, compress, reach, self.outgoing.deflaters());
+        Ok(self.outgoing.add(stream))
+    }
+
+    fn prepare(&mut self, options: OpenOptions) -> Result<Stream, OpenError> {
         let (identity, sid) = match &self.session {
             Session::Waiting => return Err(OpenError::NotJoined),
             Session::Lost(cause) => return Err(OpenError::ConnectionLost(cause.clone())),
@@ -44,36 +98,23 @@ impl Engine {
         let mime_type = options
             .mime_type
             .unwrap_or_else(|| options.content.default_mime_type().to_owned());
-        let mut attributes = options.attributes;
+        let opening = Opening::new(&options.attributes, options.receipts);
         let info = StreamInfo {
             id,
             topic: options.topic,
             mime_type,
             timestamp: options.timestamp,
             total_length: options.total_length,
-            attributes: attributes.clone(),
+            attributes: options.attributes,
             sender: options.sender_identity.unwrap_or(identity),
-            publisher: Some(sid.as_ref().into()),
+            publisher: Some(sid.clone()),
             content: options.content,
             encryption: match &self.cipher {
                 Some(_) => Encryption::Gcm,
                 None => Encryption::None,
             },
         };
-        if options.receipts == Receipts::Request {
-            attributes.insert(receipt::ATTRIBUTE.to_owned(), receipt::REQUESTED.to_owned());
-        }
-        let header = Header {
-            stream_id: info.id.as_str().to_owned(),
-            timestamp: to_millis(info.timestamp),
-            topic: info.topic.as_str().to_owned(),
-            mime_type: info.mime_type.clone(),
-            total_length: info.total_length,
-            attributes,
-            content: Some(content_header(&info.content)),
-            ..Header::default()
-        };
-        let stream = Stream::new(info, header, options.destinations, sid);
+        let stream = Stream::new(info, opening, options.destinations, sid);
         let size = stream.header_size();
         if size > HEADER_PACKET_BYTES {
             return Err(OpenError::HeaderTooLarge {
@@ -81,7 +122,7 @@ impl Engine {
                 limit: HEADER_PACKET_BYTES,
             });
         }
-        Ok(self.outgoing.add(stream))
+        Ok(stream)
     }
 
     fn draw_id(&mut self) -> StreamId {
@@ -100,43 +141,5 @@ impl Engine {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
-    }
-}
-
-fn content_header(content: &Content) -> packet::Content {
-    match content {
-        Content::Text {
-            operation,
-            version,
-            reply_to,
-            attachments,
-            generated,
-        } => packet::Content::Text(TextHeader {
-            operation_type: operation.number(),
-            version: *version,
-            reply_to_stream_id: reply_to
-                .as_ref()
-                .map(|id| id.as_str().to_owned())
-                .unwrap_or_default(),
-            attached_stream_ids: attachments
-                .iter()
-                .map(|id| id.as_str().to_owned())
-                .collect(),
-            generated: *generated,
-        }),
-        Content::Bytes { name } => packet::Content::Bytes(ByteHeader { name: name.clone() }),
-    }
-}
-
-impl TextOperation {
-    /// The number on the wire (protocol.md §5.1).
-    fn number(self) -> i32 {
-        match self {
-            TextOperation::Create => 0,
-            TextOperation::Update => 1,
-            TextOperation::Delete => 2,
-            TextOperation::Reaction => 3,
-            TextOperation::Other(number) => number,
-        }
     }
 }

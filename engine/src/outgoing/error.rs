@@ -31,6 +31,12 @@ pub enum OpenError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// A text that was to be sent whole is no UTF-8.
+    #[error("invalid UTF-8 at byte {offset} of the text")]
+    InvalidText {
+        /// Where.
+        offset: usize,
+    },
     /// Too many outgoing streams exist.
     #[error("{limit} outgoing streams exist already")]
     TooManyStreams {

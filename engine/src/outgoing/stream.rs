@@ -9,13 +9,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lkstream_proto::id::Identity;
+use lkstream_proto::id::{Identity, ParticipantSid};
 use lkstream_proto::limits::CHUNK_BYTES;
-use lkstream_proto::packet::{
-    Chunk, ChunkFields, DataPacket, Header, Trailer, Value, encode_chunk,
-};
-use lkstream_proto::receipt;
+use lkstream_proto::packet::{Chunk, ChunkFields, DataPacket, Trailer, Value, encode_chunk};
 
+use super::deflate::{Broken, Deflater};
+use super::opening::Opening;
 use super::schedule::Place;
 use super::{OutgoingState, Progress, WriteError, Written};
 use crate::encryption::{Seal, encode};
@@ -46,11 +45,17 @@ pub(crate) struct Stream {
     pub(crate) written: u64,
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
-    destinations: Vec<Identity>,
-    sid: Arc<str>,
-    header: Option<Box<Header>>,
-    queue: VecDeque<Bytes>,
-    queued: usize,
+    pub(crate) destinations: Vec<Identity>,
+    pub(super) sid: ParticipantSid,
+    pub(super) opening: Option<Opening>,
+    pub(super) queue: VecDeque<Bytes>,
+    pub(super) queued: usize,
+    /// Compresses what is queued; `None` for a plain stream, and once all of it is done.
+    pub(super) deflater: Option<Box<Deflater>>,
+    /// A deflater that has done its work, for the next stream.
+    pub(super) spent: Option<Box<Deflater>>,
+    /// Bytes of packets handed out.
+    pub(super) wire: u64,
     next_index: u64,
     trailer: Option<Box<Trailer>>,
 }
@@ -58,15 +63,15 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(
         info: StreamInfo,
-        header: Header,
+        opening: Opening,
         destinations: Vec<Identity>,
-        sid: Arc<str>,
+        sid: ParticipantSid,
     ) -> Stream {
         Stream {
             info: Arc::new(info),
             state: OutgoingState::Open,
             place: Place::default(),
-            wants_receipts: header.attributes.contains_key(receipt::ATTRIBUTE),
+            wants_receipts: opening.wants_receipts(),
             released: false,
             blocked: false,
             written: 0,
@@ -74,9 +79,12 @@ impl Stream {
             acknowledged: 0,
             destinations,
             sid,
-            header: Some(Box::new(header)),
+            opening: Some(opening),
             queue: VecDeque::new(),
             queued: 0,
+            deflater: None,
+            spent: None,
+            wire: 0,
             next_index: 0,
             trailer: None,
         }
@@ -88,6 +96,7 @@ impl Stream {
             queued: self.queued as u64,
             sent: self.sent,
             acknowledged: self.acknowledged,
+            wire: self.wire,
         }
     }
 
@@ -98,7 +107,7 @@ impl Stream {
 
     /// Whether there is anything to send.
     pub(crate) fn has_packet(&self) -> bool {
-        self.header.is_some() || !self.queue.is_empty() || self.trailer.is_some()
+        self.opening.is_some() || !self.queue.is_empty() || self.trailer.is_some()
     }
 
     /// Queues as much of `bytes` as the window allows, in whole chunks.
@@ -137,11 +146,29 @@ impl Stream {
         self.blocked = false;
     }
 
+    /// Ends a stream that is its header alone.
+    pub(super) fn end_inline(&mut self) {
+        self.state = OutgoingState::Closing;
+    }
+
     /// Gives an open stream up: drops what waits and says why.
     pub(crate) fn abort(&mut self, reason: &str) {
-        if self.state != OutgoingState::Open {
-            return;
+        if self.state == OutgoingState::Open {
+            self.end_early(reason);
         }
+    }
+
+    /// Gives up what was not handed out, even of a closed stream.
+    pub(crate) fn cancel(&mut self, reason: &str) {
+        let is_cut = !self.queue.is_empty() || self.deflater.is_some();
+        match self.state {
+            OutgoingState::Open => self.end_early(reason),
+            OutgoingState::Closing if is_cut && self.trailer.is_some() => self.end_early(reason),
+            _ => {}
+        }
+    }
+
+    fn end_early(&mut self, reason: &str) {
         self.drop_queue();
         let reason = if reason.is_empty() { "aborted" } else { reason };
         self.end(Trailer {
@@ -154,7 +181,7 @@ impl Stream {
     /// The connection went: nothing is sent any more.
     pub(crate) fn lose(&mut self, cause: Lost) {
         self.drop_queue();
-        self.header = None;
+        self.opening = None;
         self.trailer = None;
         self.blocked = false;
         self.state = OutgoingState::Lost(cause);
@@ -164,6 +191,7 @@ impl Stream {
     pub(crate) fn drop_queue(&mut self) {
         self.queue.clear();
         self.queued = 0;
+        self.deflater = None;
     }
 
     /// Bytes of the trailer's packet, at most.
@@ -173,53 +201,42 @@ impl Stream {
             .len()
     }
 
-    /// Bytes of the header's packet, at most.
-    pub(crate) fn header_size(&self) -> usize {
-        self.header.as_ref().map_or(0, |header| {
-            let value = Value::StreamHeader((**header).clone());
-            self.envelope(u32::MAX, value).to_bytes().len()
-        })
-    }
-
     /// Encodes the next packet under this sequence number.
     pub(crate) fn next_packet(
         &mut self,
         sequence: u32,
         seal: Option<&mut Seal<'_>>,
     ) -> Option<Encoded> {
-        if let Some(header) = self.header.take() {
-            let packet = self.envelope(sequence, Value::StreamHeader(*header));
+        let packet = self.make_packet(sequence, seal)?;
+        self.queued = self.queued.saturating_sub(packet.payload);
+        self.sent += packet.payload as u64;
+        self.wire += packet.bytes.len() as u64;
+        Some(packet)
+    }
+
+    fn make_packet(&mut self, sequence: u32, mut seal: Option<&mut Seal<'_>>) -> Option<Encoded> {
+        if let Some(opening) = self.opening.take() {
+            let last = opening.inline.is_some();
             return Some(Encoded {
-                bytes: encode(packet, seal),
-                payload: 0,
-                last: false,
+                bytes: self.encode_header(&opening, sequence, seal),
+                payload: if last { self.queued } else { 0 },
+                last,
             });
+        }
+        if let Some(deflater) = self.deflater.take() {
+            match self.deflated_chunk(deflater, sequence, seal.as_deref_mut()) {
+                Ok(Some(packet)) => return Some(packet),
+                Ok(None) => {}
+                Err(Broken) => self.end_early("the payload could not be compressed"),
+            }
         }
         if let Some(front) = self.queue.front_mut() {
             let content = front.split_to(chunk_len(self.info.kind(), front));
             if front.is_empty() {
                 self.queue.pop_front();
             }
-            let bytes = match seal {
-                None => self.plain_chunk(sequence, &content),
-                Some(seal) => {
-                    let chunk = Chunk {
-                        stream_id: self.info.id.as_str().to_owned(),
-                        chunk_index: self.next_index,
-                        content: content.clone(),
-                        ..Chunk::default()
-                    };
-                    encode(
-                        self.envelope(sequence, Value::StreamChunk(chunk)),
-                        Some(seal),
-                    )
-                }
-            };
-            self.next_index += 1;
-            self.queued -= content.len();
-            self.sent += content.len() as u64;
             return Some(Encoded {
-                bytes,
+                bytes: self.encode_chunk(sequence, &content, seal),
                 payload: content.len(),
                 last: false,
             });
@@ -233,21 +250,68 @@ impl Stream {
         })
     }
 
-    /// The next chunk's packet, written in one pass.
-    fn plain_chunk(&self, sequence: u32, content: &[u8]) -> Bytes {
+    /// The next chunk of a compressed stream; `None` when there is none now. The deflater stays
+    /// with the stream until it has nothing left.
+    fn deflated_chunk(
+        &mut self,
+        mut deflater: Box<Deflater>,
+        sequence: u32,
+        seal: Option<&mut Seal<'_>>,
+    ) -> Result<Option<Encoded>, Broken> {
+        let whole = self.trailer.is_some();
+        let chunk = deflater.next_chunk(&mut self.queue, whole)?;
+        let packet = chunk.map(|chunk| Encoded {
+            bytes: self.encode_chunk(sequence, chunk.content, seal),
+            payload: chunk.payload,
+            last: false,
+        });
+        if deflater.is_spent() {
+            self.spent = Some(deflater);
+        } else {
+            self.deflater = Some(deflater);
+        }
+        Ok(packet)
+    }
+
+    /// The next chunk's packet, in the clear written in one pass.
+    fn encode_chunk(
+        &mut self,
+        sequence: u32,
+        content: &[u8],
+        seal: Option<&mut Seal<'_>>,
+    ) -> Bytes {
+        let chunk_index = self.next_index;
+        self.next_index += 1;
+        if seal.is_some() {
+            let chunk = Chunk {
+                stream_id: self.info.id.as_str().to_owned(),
+                chunk_index,
+                content: Bytes::copy_from_slice(content),
+                ..Chunk::default()
+            };
+            return encode(self.envelope(sequence, Value::StreamChunk(chunk)), seal);
+        }
         let fields = ChunkFields {
-            participant_identity: self.info.sender.as_str(),
-            participant_sid: &self.sid,
-            destinations: &self.destinations,
-            sequence,
-            stream_id: self.info.id.as_str(),
-            chunk_index: self.next_index,
+            chunk_index,
+            ..self.fields(sequence)
         };
         encode_chunk(&fields, content)
     }
 
+    /// What every packet of the stream says.
+    pub(super) fn fields(&self, sequence: u32) -> ChunkFields<'_> {
+        ChunkFields {
+            participant_identity: self.info.sender.as_str(),
+            participant_sid: self.sid.as_str(),
+            destinations: &self.destinations,
+            sequence,
+            stream_id: self.info.id.as_str(),
+            chunk_index: 0,
+        }
+    }
+
     /// Puts `value` into a packet of this stream: sender and destinations are on each.
-    fn envelope(&self, sequence: u32, value: Value) -> DataPacket {
+    pub(super) fn envelope(&self, sequence: u32, value: Value) -> DataPacket {
         DataPacket {
             participant_identity: self.info.sender.as_str().to_owned(),
             destination_identities: self
@@ -256,7 +320,7 @@ impl Stream {
                 .map(|identity| identity.as_str().to_owned())
                 .collect(),
             sequence,
-            participant_sid: self.sid.as_ref().to_owned(),
+            participant_sid: self.sid.as_str().to_owned(),
             value: Some(value),
             ..DataPacket::default()
         }

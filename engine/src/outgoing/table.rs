@@ -7,6 +7,7 @@ use lkstream_proto::packet::DataPacket;
 
 use super::schedule::Schedule;
 use super::stream::Stream;
+use super::whole::Deflaters;
 use super::{OutgoingId, OutgoingState};
 use crate::config::Config;
 use crate::delivery::{Outbox, ReplayGap};
@@ -33,6 +34,7 @@ pub(crate) struct Table {
     /// Packets of no stream: they go first.
     control: VecDeque<DataPacket>,
     outbox: Outbox<Part>,
+    deflaters: Deflaters,
     write_window: usize,
     max_unacknowledged: usize,
 }
@@ -45,6 +47,7 @@ impl Table {
             schedule: Schedule::default(),
             control: VecDeque::new(),
             outbox: Outbox::new(),
+            deflaters: Deflaters::default(),
             write_window: config.write_window,
             max_unacknowledged: config.max_unacknowledged,
         }
@@ -74,6 +77,14 @@ impl Table {
         self.schedule.wake(self.next, &mut stream.place);
         self.streams.insert(self.next, stream);
         OutgoingId(self.next)
+    }
+
+    /// Deflaters for streams that are to be compressed; `None` when enough streams are.
+    pub(crate) fn deflaters(&mut self) -> Option<&mut Deflaters> {
+        let is_in_use = |stream: &&Stream| stream.deflater.is_some();
+        let free = self.streams.len() < limits::DEFLATERS
+            || self.streams.values().filter(is_in_use).count() < limits::DEFLATERS;
+        free.then_some(&mut self.deflaters)
     }
 
     /// Changes a stream, which then gets its turn if it has something to send.
@@ -135,15 +146,20 @@ impl Table {
                 self.schedule.drop_front();
                 continue;
             };
-            let Some(packet) = stream.next_packet(sequence, seal.as_mut()) else {
-                self.schedule.pass(&mut stream.place);
-                continue;
-            };
-            self.schedule.spend(packet.bytes.len(), &mut stream.place);
+            let packet = stream.next_packet(sequence, seal.as_mut());
+            if let Some(spent) = stream.spent.take() {
+                self.deflaters.give(spent);
+            }
+            // A compressed stream takes in a lot before it gives a packet.
             if stream.blocked && stream.backlog() <= self.write_window / 2 {
                 stream.blocked = false;
                 events.push_back(Event::Writable(OutgoingId(key)));
             }
+            let Some(packet) = packet else {
+                self.schedule.pass(&mut stream.place);
+                continue;
+            };
+            self.schedule.spend(packet.bytes.len(), &mut stream.place);
             let part = StreamPart {
                 stream: key,
                 payload: packet.payload,
