@@ -24,7 +24,7 @@ use lkstream_server::room::{self, Joining, Limits, Output, Room};
 pub use node::Presence;
 pub use work::{Confirmation, Ending, Fate, Length, Pace, Received, Sent, Stream};
 
-use crate::wire::{self, Random, Totals};
+use crate::wire::{self, Carrier, Random, Totals};
 use node::{Node, World};
 use trace::Trace;
 
@@ -52,7 +52,9 @@ pub struct Client {
     pub identity: Identity,
     /// What its token says it is.
     pub kind: ParticipantKind,
-    /// Its wire.
+    /// What carries its packets.
+    pub carrier: Carrier,
+    /// How its wire behaves.
     pub wire: wire::Config,
     /// Its engine.
     pub engine: lkstream_engine::Config,
@@ -76,6 +78,7 @@ impl Client {
         Client {
             identity: Identity::from(identity),
             kind: ParticipantKind::Standard,
+            carrier: Carrier::default(),
             wire: wire::Config::default(),
             engine: lkstream_engine::Config::default(),
             session: SessionConfig::default(),

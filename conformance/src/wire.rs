@@ -4,13 +4,15 @@
 //! It has the properties that streams depend on and nothing else: an ordered reliable channel and an unordered lossy
 //! one that share a receive window, a bounded send buffer, latency, bandwidth, loss on the lossy channel, and loss of
 //! connectivity after which only a retransmission timer brings data back. There is no ICE, DTLS or SCTP in it; the
-//! real ones run in other tests.
+//! real ones are in [`Stack`], behind the same interface.
 //!
 //! The owner drives it like the rest of the workspace: [`Wire::handle_timeout`] at [`Wire::poll_timeout`], then
 //! [`Wire::poll_event`] until it is empty. `send` and `receive` have the shape of `lkstream_transport::Peer`'s.
 
 mod flow;
+mod path;
 mod random;
+mod stack;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +22,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub use path::Carrier;
 pub use random::Random;
+pub use stack::Stack;
+
+pub(crate) use path::Path;
 
 use flow::{Acknowledgement, Flow, Segment};
 
@@ -373,7 +379,7 @@ impl Wire {
 
     /// Whether a message waits to be pulled.
     #[must_use]
-    pub fn is_readable(&self, end: End, lane: Lane) -> bool {
+    pub fn is_readable(&mut self, end: End, lane: Lane) -> bool {
         self.flows[lane.association()][end.other().index()].has_message(lane.inbox())
     }
 

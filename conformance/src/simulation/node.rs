@@ -14,7 +14,7 @@ use lkstream_proto::packet::{Channel, DataPacket};
 use lkstream_proto::signal::SignalRequest;
 use lkstream_server::room::{self, MemberId, Room};
 
-use crate::wire::{self, End, Lane, Random, Wire};
+use crate::wire::{self, End, Lane, Path, Random};
 
 use super::trace::Trace;
 use super::work::{Confirmation, Ending, Fate, Length, Pace, Received, Sent, Stream, attributes};
@@ -37,7 +37,7 @@ pub enum Presence {
 pub(super) struct Node {
     pub(super) who: Who,
     pub(super) client: Client,
-    pub(super) wire: Wire,
+    pub(super) wire: Path,
     pub(super) engine: Engine,
     session: Session,
     session_at: Option<Instant>,
@@ -80,7 +80,7 @@ pub(super) struct World<'a> {
 
 impl Node {
     pub(super) fn new(who: Who, client: Client, now: Instant, seed: u64, member: MemberId) -> Node {
-        let wire = Wire::new(client.wire.clone(), seed);
+        let wire = Path::new(client.carrier, client.wire.clone(), seed);
         let mut engine = Engine::new(client.engine.clone(), seed ^ 0x5eed);
         for kind in [StreamKind::Text, StreamKind::Bytes] {
             for filter in &client.topics {
@@ -888,7 +888,7 @@ fn tell(room: &mut Room, now: Instant, input: room::Input) {
     let _ = room.handle_input(now, input);
 }
 
-fn flush(wire: &mut Wire, now: Instant, end: End, queue: &mut VecDeque<Bytes>) -> bool {
+fn flush(wire: &mut Path, now: Instant, end: End, queue: &mut VecDeque<Bytes>) -> bool {
     let mut busy = false;
     while let Some(message) = queue.pop_front() {
         match wire.send(now, end, Lane::Signal, message.clone()) {

@@ -11,6 +11,7 @@ mod leave;
 mod random;
 mod recipients;
 mod slow;
+mod stack;
 mod transfer;
 
 use std::time::Duration;
