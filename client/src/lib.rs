@@ -20,6 +20,7 @@
 //! to it. A send resolves once the server's transport has acknowledged it; whether a receiver has it, only a
 //! [`Receipt`] tells. What was cut short never reads as finished.
 
+mod attachments;
 mod builder;
 mod candidates;
 mod connect;
@@ -34,6 +35,7 @@ mod participant;
 mod progress;
 mod reader;
 mod room;
+mod sending;
 mod sent;
 #[doc(hidden)]
 pub mod session;
@@ -43,6 +45,7 @@ mod upgrade;
 mod url;
 mod writer;
 
+pub use attachments::{Attachments, MissingAttachment, MissingCause};
 pub use builder::RoomBuilder;
 pub use disconnected::{Advice, Disconnected};
 pub use error::{
@@ -52,8 +55,8 @@ pub use error::{
 pub use events::{Event, Events};
 pub use lkstream_engine::encryption;
 pub use lkstream_engine::{
-    Attributes, CloseError, Content, Limit, Lost, ReadError, StreamInfo, StreamKind, TextOperation,
-    TopicFilter, WriteError,
+    Attributes, CloseError, Compress, Content, Limit, Lost, ReadError, StreamInfo, StreamKind,
+    TextOperation, TopicFilter, WriteError,
 };
 pub use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid, StreamId, Topic};
 pub use lkstream_proto::participant::DisconnectReason;

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+use lkstream_engine::{Compress, TextOperation};
 use lkstream_proto::id::{Identity, StreamId, Topic};
 
 use crate::Progress;
@@ -24,6 +27,7 @@ pub(crate) struct Common {
     pub(crate) sender_identity: Option<Identity>,
     pub(crate) timestamp: Option<SystemTime>,
     pub(crate) confirmed: bool,
+    pub(crate) compress: Compress,
     pub(crate) on_progress: Option<OnProgress>,
 }
 
@@ -39,6 +43,7 @@ impl Common {
             sender_identity: None,
             timestamp: None,
             confirmed: false,
+            compress: Compress::Auto,
             on_progress: None,
         }
     }
@@ -50,6 +55,7 @@ impl Common {
             .field("total_length", &self.total_length)
             .field("destinations", &self.destinations)
             .field("confirmed", &self.confirmed)
+            .field("compress", &self.compress)
             .finish_non_exhaustive()
     }
 }
@@ -63,8 +69,34 @@ impl Common {
 #[derive(Clone)]
 pub struct TextOptions {
     pub(crate) common: Common,
+    pub(crate) operation: TextOperation,
+    pub(crate) version: i32,
     pub(crate) reply_to: Option<StreamId>,
+    pub(crate) generated: bool,
     pub(crate) attached: Vec<StreamId>,
+    pub(crate) attachments: Vec<Attachment>,
+}
+
+/// Bytes that travel with a text, as a stream of their own.
+#[derive(Debug, Clone)]
+pub(crate) struct Attachment {
+    pub(crate) source: AttachmentSource,
+    pub(crate) options: Option<ByteOptions>,
+}
+
+#[derive(Clone)]
+pub(crate) enum AttachmentSource {
+    File(PathBuf),
+    Bytes(Bytes),
+}
+
+impl fmt::Debug for AttachmentSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttachmentSource::File(path) => f.debug_tuple("File").field(path).finish(),
+            AttachmentSource::Bytes(bytes) => f.debug_tuple("Bytes").field(&bytes.len()).finish(),
+        }
+    }
 }
 
 /// Options of a byte stream or a file: the topic is mandatory, the rest has defaults.
@@ -138,6 +170,14 @@ macro_rules! common_options {
                 self
             }
 
+            /// Whether `send_text`, `send_bytes` and `send_file` compress, where all recipients can inflate:
+            /// [`Compress::Auto`] unless something else is said. Streams that are written piece by piece never are.
+            #[must_use]
+            pub fn compress(mut self, compress: Compress) -> Self {
+                self.common.compress = compress;
+                self
+            }
+
             /// Calls back when bytes were queued or acknowledged, while a `send_*` call or a writer's method runs.
             ///
             /// The callback runs on the calling task, never concurrently with itself, and must not block.
@@ -167,15 +207,71 @@ impl TextOptions {
     pub fn new(topic: impl Into<Topic>) -> Self {
         TextOptions {
             common: Common::new(topic.into()),
+            operation: TextOperation::Create,
+            version: 0,
             reply_to: None,
+            generated: false,
             attached: Vec::new(),
+            attachments: Vec::new(),
         }
+    }
+
+    /// Says what the text does to an earlier one; the default is a new text.
+    #[must_use]
+    pub fn operation(mut self, operation: TextOperation) -> Self {
+        self.operation = operation;
+        self
+    }
+
+    /// Sets the version of the text, for updates of an earlier one.
+    #[must_use]
+    pub fn version(mut self, version: i32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Marks the text as written by a machine.
+    #[must_use]
+    pub fn generated(mut self) -> Self {
+        self.generated = true;
+        self
     }
 
     /// Marks the text as a reply to another stream.
     #[must_use]
     pub fn reply_to(mut self, id: impl Into<StreamId>) -> Self {
         self.reply_to = Some(id.into());
+        self
+    }
+
+    /// Sends a file with the text: [`Room::send_text`](crate::Room::send_text) announces its id, and sends it after
+    /// the text as a byte stream of the same topic to the same recipients.
+    #[must_use]
+    pub fn attach(mut self, path: impl Into<PathBuf>) -> Self {
+        self.attachments.push(Attachment {
+            source: AttachmentSource::File(path.into()),
+            options: None,
+        });
+        self
+    }
+
+    /// [`attach`](Self::attach) with options of its own. Its recipients are the text's, whatever the options say.
+    #[must_use]
+    pub fn attach_with(mut self, path: impl Into<PathBuf>, options: ByteOptions) -> Self {
+        self.attachments.push(Attachment {
+            source: AttachmentSource::File(path.into()),
+            options: Some(options),
+        });
+        self
+    }
+
+    /// Sends bytes with the text, as [`attach`](Self::attach) sends a file.
+    #[must_use]
+    pub fn attach_bytes(mut self, bytes: impl Into<Bytes>, options: ByteOptions) -> Self {
+        self.attachments.push(Attachment {
+            source: AttachmentSource::Bytes(bytes.into()),
+            options: Some(options),
+        });
         self
     }
 

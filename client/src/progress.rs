@@ -1,6 +1,6 @@
 //! How far a stream is.
 
-/// How far an outgoing stream is, in payload bytes (headers and framing do not count).
+/// How far an outgoing stream is, in bytes of its payload before compression where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Progress {
@@ -12,6 +12,8 @@ pub struct Progress {
     pub sent: u64,
     /// Bytes the server's transport has acknowledged.
     pub acknowledged: u64,
+    /// Bytes of the packets handed to the peer connection: the payload, compressed where it is, and headers.
+    pub wire: u64,
 }
 
 /// How far an incoming stream is, in payload bytes.

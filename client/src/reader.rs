@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use lkstream_engine::{IncomingId, Lost, Outcome, Read, ReadError, StreamInfo, Summary};
+use lkstream_proto::id::StreamId;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::files::{Partial, Target};
@@ -430,6 +431,15 @@ pub struct TextReader {
 common_reader!(TextReader);
 
 impl TextReader {
+    /// The byte streams that belong to the text; [`ByteStreams::attachments_of`](crate::ByteStreams::attachments_of)
+    /// waits for them.
+    pub fn attachments(&self) -> &[StreamId] {
+        match &self.incoming.info.content {
+            lkstream_engine::Content::Text { attachments, .. } => attachments,
+            _ => &[],
+        }
+    }
+
     /// The next piece; `None` at the clean end of the stream.
     ///
     /// # Cancel safety

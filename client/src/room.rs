@@ -1,20 +1,17 @@
 //! A room, seen from one participant.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use lkstream_engine::TopicFilter;
 use lkstream_engine::encryption::Keyring;
-use lkstream_engine::{Attributes, TopicFilter};
 use lkstream_proto::id::{Identity, RoomName, RoomSid};
 
 use crate::builder::RoomBuilder;
-use crate::files::Source;
 use crate::shared::Shared;
 use crate::writer::Outgoing;
 use crate::{
     ByteOptions, ByteStreams, ByteWriter, ConnectError, Disconnected, Events, OpenError,
-    Participant, SendError, Sent, TextOptions, TextStreams, TextWriter,
+    Participant, TextOptions, TextStreams, TextWriter,
 };
 
 /// A joined room. Cloning gives another handle to the same membership.
@@ -46,6 +43,10 @@ impl Room {
         Room {
             handle: Arc::new(Handle { shared }),
         }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
     }
 
     /// Joins the room of the token at the server: `ws`, `wss`, `http` or `https`, with an optional path.
@@ -179,86 +180,6 @@ impl Room {
         }
     }
 
-    /// Sends a text and waits until all of it was acknowledged by the server's transport.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: dropping the future aborts the stream, unless all of it was queued already.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub async fn send_text(
-        &self,
-        text: impl Into<String>,
-        options: TextOptions,
-    ) -> Result<Sent, SendError> {
-        let text = Bytes::from(text.into());
-        let mut options = options;
-        options.common.total_length = Some(text.len() as u64);
-        let outgoing = Outgoing::open_text(self.handle.shared.clone(), options)?;
-        send(outgoing, text).await
-    }
-
-    /// Sends bytes and waits until all of them were acknowledged by the server's transport.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: dropping the future aborts the stream, unless all of it was queued already.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub async fn send_bytes(
-        &self,
-        bytes: impl Into<Bytes>,
-        options: ByteOptions,
-    ) -> Result<Sent, SendError> {
-        let bytes = bytes.into();
-        let mut options = options;
-        options.common.total_length = Some(bytes.len() as u64);
-        let outgoing = Outgoing::open_bytes(self.handle.shared.clone(), options)?;
-        send(outgoing, bytes).await
-    }
-
-    /// Sends a regular file under its own name and waits until all of it was acknowledged by the server's transport.
-    ///
-    /// The length is announced from the file's metadata; a file that changes meanwhile is an error, and the
-    /// receivers see an aborted stream. Two blocks of 240 kB are in memory at a time. Reading happens on tokio's
-    /// blocking threads.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: dropping the future aborts the stream, unless all of it was queued already.
-    ///
-    /// # Errors
-    /// [`SendError`]; an unreadable file is found before anything is sent.
-    pub async fn send_file(
-        &self,
-        path: impl AsRef<Path>,
-        options: ByteOptions,
-    ) -> Result<Sent, SendError> {
-        let path = path.as_ref().to_owned();
-        let source = blocking(&path, {
-            let path = path.clone();
-            move || Source::open(&path)
-        })
-        .await?;
-        let mut options = options;
-        options.common.total_length = Some(source.length());
-        if options.name.is_none() {
-            options.name = source.name();
-        }
-        let mut outgoing = Outgoing::open_bytes(self.handle.shared.clone(), options)?;
-        match copy(&path, source, &mut outgoing).await {
-            Ok(()) => Ok(outgoing.close(Attributes::new()).await?),
-            Err(error) => {
-                outgoing.abort(match &error {
-                    SendError::FileChanged { .. } | SendError::FileModified { .. } => {
-                        "the file changed while it was sent"
-                    }
-                    _ => "the file could not be read to its end",
-                });
-                Err(error)
-            }
-        }
-    }
-
     /// Opens a text stream to write piece by piece.
     ///
     /// # Errors
@@ -323,48 +244,5 @@ impl Room {
             }
             changed.await;
         }
-    }
-}
-
-async fn send(mut outgoing: Outgoing, bytes: Bytes) -> Result<Sent, SendError> {
-    outgoing.write(bytes).await?;
-    Ok(outgoing.close(Attributes::new()).await?)
-}
-
-/// Writes the file's blocks, reading one ahead.
-async fn copy(path: &Path, mut source: Source, outgoing: &mut Outgoing) -> Result<(), SendError> {
-    let mut block = None;
-    loop {
-        let ahead =
-            tokio::task::spawn_blocking(move || source.block().map(|block| (source, block)));
-        if let Some(block) = block.take() {
-            outgoing.write(block).await?;
-        }
-        let (rest, next) = match ahead.await {
-            Ok(read) => read?,
-            Err(_) => return Err(thread_ended(path)),
-        };
-        if next.is_none() {
-            return Ok(());
-        }
-        source = rest;
-        block = next;
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
-) -> Result<T, SendError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(thread_ended(path)),
-    }
-}
-
-fn thread_ended(path: &Path) -> SendError {
-    SendError::File {
-        path: path.to_owned(),
-        cause: std::io::Error::other("the blocking thread ended").into(),
     }
 }

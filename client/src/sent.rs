@@ -24,6 +24,8 @@ pub struct Sent {
     pub info: StreamInfo,
     /// What receivers say; empty unless the options said `confirmed()`.
     pub receipts: Receipts,
+    /// What was attached to a text, in the order of its ids.
+    pub attachments: Vec<Sent>,
     pub(crate) bytes: u64,
 }
 

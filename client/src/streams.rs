@@ -49,12 +49,22 @@ impl Listener {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<(IncomingId, StreamInfo)>> {
+        self.poll_first(cx, |_| true)
+    }
+
+    /// The first stream that fits, however many wait before it.
+    fn poll_first(
+        &self,
+        cx: &mut Context<'_>,
+        fits: impl Fn(&StreamInfo) -> bool,
+    ) -> Poll<Option<(IncomingId, StreamInfo)>> {
         let mut state = self.shared.lock();
         let is_ended = state.ended.is_some();
         let Some(queue) = state.listeners.get_mut(&self.id) else {
             return Poll::Ready(None);
         };
-        match queue.streams.pop_front() {
+        let at = queue.streams.iter().position(|(_, info)| fits(info));
+        match at.and_then(|at| queue.streams.remove(at)) {
             Some(stream) => Poll::Ready(Some(stream)),
             None if is_ended => Poll::Ready(None),
             None => {
@@ -62,6 +72,18 @@ impl Listener {
                 Poll::Pending
             }
         }
+    }
+}
+
+impl ByteStreams {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.listener.shared
+    }
+
+    /// The first stream that fits; the others stay. `None` once the room is gone.
+    pub(crate) async fn take(&mut self, fits: &impl Fn(&StreamInfo) -> bool) -> Option<ByteReader> {
+        let (id, info) = std::future::poll_fn(|cx| self.listener.poll_first(cx, fits)).await?;
+        Some(ByteReader::new(self.listener.shared.clone(), id, info))
     }
 }
 

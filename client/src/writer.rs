@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use bytes::{Buf, Bytes};
 use lkstream_engine::{
     Attributes, CloseError, Content, OpenOptions, OutgoingId, OutgoingState, Receipts as Ask,
-    StreamInfo, TextOperation, WriteError, Written,
+    StreamInfo, WriteError, Written,
 };
 use tokio::io::AsyncWrite;
 
@@ -44,22 +44,61 @@ impl std::fmt::Debug for Outgoing {
 
 impl Outgoing {
     pub(crate) fn open_text(shared: Arc<Shared>, options: TextOptions) -> Result<Self, OpenError> {
-        let content = Content::Text {
-            operation: TextOperation::Create,
-            version: 0,
-            reply_to: options.reply_to,
-            attachments: options.attached,
-            generated: false,
-        };
-        Self::open(shared, content, options.common)
+        Self::open(shared, text_content(&options), options.common, Way::Pieces)
     }
 
     pub(crate) fn open_bytes(shared: Arc<Shared>, options: ByteOptions) -> Result<Self, OpenError> {
-        let name = options.name.unwrap_or_else(|| "unknown".to_owned());
-        Self::open(shared, Content::bytes(name), options.common)
+        Self::open(shared, byte_content(&options), options.common, Way::Pieces)
     }
 
-    fn open(shared: Arc<Shared>, content: Content, common: Common) -> Result<Self, OpenError> {
+    /// Opens a byte stream for a file that starts with these bytes; they are to be written all the same.
+    pub(crate) fn open_file(
+        shared: Arc<Shared>,
+        options: ByteOptions,
+        start: &[u8],
+    ) -> Result<Self, OpenError> {
+        Self::open(
+            shared,
+            byte_content(&options),
+            options.common,
+            Way::File(start),
+        )
+    }
+
+    /// Queues a whole text; only waiting for its end is left.
+    pub(crate) fn send_text(
+        shared: Arc<Shared>,
+        options: TextOptions,
+        text: Bytes,
+    ) -> Result<Self, OpenError> {
+        Self::open(
+            shared,
+            text_content(&options),
+            options.common,
+            Way::Whole(text),
+        )
+    }
+
+    /// Queues all bytes; only waiting for their end is left.
+    pub(crate) fn send_bytes(
+        shared: Arc<Shared>,
+        options: ByteOptions,
+        bytes: Bytes,
+    ) -> Result<Self, OpenError> {
+        Self::open(
+            shared,
+            byte_content(&options),
+            options.common,
+            Way::Whole(bytes),
+        )
+    }
+
+    fn open(
+        shared: Arc<Shared>,
+        content: Content,
+        common: Common,
+        way: Way<'_>,
+    ) -> Result<Self, OpenError> {
         let timestamp = common.timestamp.unwrap_or_else(SystemTime::now);
         let mut options = OpenOptions::new(content, common.topic, timestamp);
         options.id = common.id;
@@ -68,15 +107,21 @@ impl Outgoing {
         options.attributes = common.attributes;
         options.destinations = common.destinations;
         options.sender_identity = common.sender_identity;
+        options.compress = common.compress;
         if common.confirmed {
             options.receipts = Ask::Request;
         }
+        let is_whole = matches!(way, Way::Whole(_));
 
         let mut state = shared.lock();
         if state.ended.is_none() && !state.session.can_publish_data() {
             return Err(OpenError::NotPermitted);
         }
-        let id = state.engine.open(options)?;
+        let id = match way {
+            Way::Pieces => state.engine.open(options)?,
+            Way::File(start) => state.engine.open_file(options, start)?,
+            Way::Whole(payload) => state.engine.send(options, payload)?,
+        };
         let Some(info) = state
             .engine
             .outgoing(id)
@@ -96,7 +141,9 @@ impl Outgoing {
                 stream: info.id.clone(),
             }
         });
-        state.open.insert(id);
+        if !is_whole {
+            state.open.insert(id);
+        }
         state.wake_driver();
         drop(state);
         Ok(Outgoing {
@@ -125,6 +172,7 @@ impl Outgoing {
             written: progress.written,
             sent: progress.sent,
             acknowledged: progress.acknowledged,
+            wire: progress.wire,
         }
     }
 
@@ -211,7 +259,18 @@ impl Outgoing {
     /// Ends the stream well and waits until all of it is acknowledged.
     pub(crate) async fn close(mut self, attributes: Attributes) -> Result<Sent, CloseError> {
         self.end(attributes)?;
+        self.delivered().await
+    }
+
+    /// Waits until all of a payload that was queued whole is acknowledged. Dropping the future gives up what was not
+    /// handed to the transport yet.
+    pub(crate) async fn finished(self) -> Result<Sent, CloseError> {
+        self.delivered().await
+    }
+
+    async fn delivered(mut self) -> Result<Sent, CloseError> {
         self.flush().await.map_err(to_close_error)?;
+        self.is_ended = true;
         let receipts = self.receipts.take().unwrap_or_else(|| Receipts {
             shared: None,
             stream: self.info.id.clone(),
@@ -220,6 +279,7 @@ impl Outgoing {
             info: self.info.clone(),
             receipts,
             bytes: self.progress().written,
+            attachments: Vec::new(),
         })
     }
 
@@ -228,11 +288,35 @@ impl Outgoing {
         self.is_ended = true;
         let mut state = self.shared.lock();
         if let Some(mut outgoing) = state.engine.outgoing(self.id) {
-            outgoing.abort(reason);
+            outgoing.cancel(reason);
         }
         state.open.remove(&self.id);
         state.wake_driver();
     }
+}
+
+/// How the payload comes.
+enum Way<'a> {
+    /// As it is made.
+    Pieces,
+    /// From a file that starts like this.
+    File(&'a [u8]),
+    /// At once.
+    Whole(Bytes),
+}
+
+fn text_content(options: &TextOptions) -> Content {
+    Content::Text {
+        operation: options.operation,
+        version: options.version,
+        reply_to: options.reply_to.clone(),
+        attachments: options.attached.clone(),
+        generated: options.generated,
+    }
+}
+
+fn byte_content(options: &ByteOptions) -> Content {
+    Content::bytes(options.name.as_deref().unwrap_or("unknown"))
 }
 
 impl Drop for Outgoing {

@@ -1,0 +1,207 @@
+//! Sending what is known from the start: texts, bytes, files, and texts with attachments.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use lkstream_engine::Attributes;
+use lkstream_proto::id::StreamId;
+
+use crate::files::Source;
+use crate::options::{Attachment, AttachmentSource};
+use crate::writer::Outgoing;
+use crate::{ByteOptions, Room, SendError, Sent, TextOptions};
+
+/// Something attached whose stream is announced and not sent yet.
+struct Announced {
+    options: ByteOptions,
+    payload: Payload,
+}
+
+enum Payload {
+    File(PathBuf, Source),
+    Bytes(Bytes),
+}
+
+impl Room {
+    /// Sends a text, with what is [attached](TextOptions::attach) to it, and waits until all of it was acknowledged
+    /// by the server's transport.
+    ///
+    /// Where all recipients can take it, a short text is a single packet and a longer one is compressed
+    /// ([`TextOptions::compress`]). Attachments follow the text one after the other, each under an id that the text
+    /// names; [`Sent::attachments`] tells about them.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropping the future gives up what was not handed to the transport yet, which the receivers
+    /// see as an aborted stream.
+    ///
+    /// # Errors
+    /// [`SendError`]; an unreadable attachment is found before anything is sent.
+    pub async fn send_text(
+        &self,
+        text: impl Into<String>,
+        options: TextOptions,
+    ) -> Result<Sent, SendError> {
+        let text = Bytes::from(text.into());
+        let mut options = options;
+        let announced = announce(&mut options).await?;
+        let mut sent = Outgoing::send_text(self.shared().clone(), options, text)?
+            .finished()
+            .await?;
+        for Announced { options, payload } in announced {
+            let attachment = match payload {
+                Payload::File(path, source) => self.send_source(&path, source, options).await?,
+                Payload::Bytes(bytes) => self.send_bytes(bytes, options).await?,
+            };
+            sent.attachments.push(attachment);
+        }
+        Ok(sent)
+    }
+
+    /// Sends bytes and waits until all of them were acknowledged by the server's transport.
+    ///
+    /// Where all recipients can take it, few bytes are a single packet and more are compressed
+    /// ([`ByteOptions::compress`]).
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropping the future gives up what was not handed to the transport yet, which the receivers
+    /// see as an aborted stream.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send_bytes(
+        &self,
+        bytes: impl Into<Bytes>,
+        options: ByteOptions,
+    ) -> Result<Sent, SendError> {
+        let outgoing = Outgoing::send_bytes(self.shared().clone(), options, bytes.into())?;
+        Ok(outgoing.finished().await?)
+    }
+
+    /// Sends a regular file under its own name and waits until all of it was acknowledged by the server's transport.
+    ///
+    /// The length is announced from the file's metadata; a file that changes meanwhile is an error, and the
+    /// receivers see an aborted stream. Two blocks of 240 kB are in memory at a time. Reading happens on tokio's
+    /// blocking threads. Where all recipients can inflate, a file whose first bytes shrink is compressed
+    /// ([`ByteOptions::compress`]).
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropping the future aborts the stream, unless all of it was queued already.
+    ///
+    /// # Errors
+    /// [`SendError`]; an unreadable file is found before anything is sent.
+    pub async fn send_file(
+        &self,
+        path: impl AsRef<Path>,
+        options: ByteOptions,
+    ) -> Result<Sent, SendError> {
+        let path = path.as_ref();
+        let source = open(path).await?;
+        self.send_source(path, source, options).await
+    }
+
+    async fn send_source(
+        &self,
+        path: &Path,
+        source: Source,
+        mut options: ByteOptions,
+    ) -> Result<Sent, SendError> {
+        options.common.total_length = Some(source.length());
+        if options.name.is_none() {
+            options.name = source.name();
+        }
+        let (source, first) = next_block(path, source).await?;
+        let start = first.as_deref().unwrap_or_default();
+        let mut outgoing = Outgoing::open_file(self.shared().clone(), options, start)?;
+        match copy(path, source, first, &mut outgoing).await {
+            Ok(()) => Ok(outgoing.close(Attributes::new()).await?),
+            Err(error) => {
+                outgoing.abort(match &error {
+                    SendError::FileChanged { .. } | SendError::FileModified { .. } => {
+                        "the file changed while it was sent"
+                    }
+                    _ => "the file could not be read to its end",
+                });
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Opens what is attached, gives each its id and has the text name them.
+async fn announce(options: &mut TextOptions) -> Result<Vec<Announced>, SendError> {
+    let mut announced = Vec::new();
+    for Attachment {
+        source,
+        options: own,
+    } in std::mem::take(&mut options.attachments)
+    {
+        let payload = match source {
+            AttachmentSource::Bytes(bytes) => Payload::Bytes(bytes),
+            AttachmentSource::File(path) => {
+                let source = open(&path).await?;
+                Payload::File(path, source)
+            }
+        };
+        let mut own = own.unwrap_or_else(|| {
+            let mut own = ByteOptions::new(options.common.topic.clone());
+            own.common.confirmed = options.common.confirmed;
+            own.common.compress = options.common.compress;
+            own
+        });
+        own.common.destinations = options.common.destinations.clone();
+        let id = own
+            .common
+            .id
+            .get_or_insert_with(|| StreamId::generate(rand::random()));
+        options.attached.push(id.clone());
+        announced.push(Announced {
+            options: own,
+            payload,
+        });
+    }
+    Ok(announced)
+}
+
+async fn open(path: &Path) -> Result<Source, SendError> {
+    let owned = path.to_owned();
+    blocking(path, move || Source::open(&owned)).await
+}
+
+async fn next_block(path: &Path, mut source: Source) -> Result<(Source, Option<Bytes>), SendError> {
+    blocking(path, move || source.block().map(|block| (source, block))).await
+}
+
+/// Writes the file's blocks from this one on, reading one ahead.
+async fn copy(
+    path: &Path,
+    mut source: Source,
+    mut block: Option<Bytes>,
+    outgoing: &mut Outgoing,
+) -> Result<(), SendError> {
+    while let Some(written) = block.take() {
+        let ahead = {
+            let mut source = source;
+            tokio::task::spawn_blocking(move || source.block().map(|block| (source, block)))
+        };
+        outgoing.write(written).await?;
+        (source, block) = ahead.await.map_err(|_| thread_ended(path))??;
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
+) -> Result<T, SendError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(thread_ended(path)),
+    }
+}
+
+fn thread_ended(path: &Path) -> SendError {
+    SendError::File {
+        path: path.to_owned(),
+        cause: std::io::Error::other("the blocking thread ended").into(),
+    }
+}
