@@ -23,6 +23,7 @@ use futures_util::{Sink, Stream};
 use lkstream_proto::packet::{Channel, Packet};
 use lkstream_transport::{Cause, ChannelId, Event as PeerEvent, Peer, SendError, Transmit};
 use tokio::time::Sleep;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::datagrams::Datagrams;
@@ -644,7 +645,11 @@ fn is_due(deadline: Option<Instant>, now: Instant) -> bool {
 fn cause_of(error: &WsError) -> String {
     match error {
         WsError::Io(error) => error.to_string(),
-        WsError::ConnectionClosed | WsError::AlreadyClosed => "the server closed it".into(),
+        WsError::ConnectionClosed
+        | WsError::AlreadyClosed
+        | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "the server closed it".into()
+        }
         WsError::Capacity(_) => "the server sent a message over the limit of 2 MiB".into(),
         _ => "the server broke the websocket protocol".into(),
     }

@@ -212,3 +212,38 @@ async fn only_the_named_recipient_gets_it() {
     let first = within(bobs.next()).await.unwrap();
     assert_eq!(within(first.read_all(100)).await.unwrap(), "for all");
 }
+
+#[tokio::test]
+async fn an_agent_speaks_for_a_user() {
+    // protocol.md §4.3: the header keeps the user's identity, chunks and trailer carry the agent's; the sid binds them.
+    let server = server().await;
+    let bob = within(
+        crate::builder(&server, "bob")
+            .texts("lk.transcription")
+            .connect(),
+    )
+    .await
+    .unwrap();
+    let mut texts = bob.text_streams("lk.transcription");
+    let mut claims = crate::claims("agent");
+    claims.kind = "agent".into();
+    let agent = within(lkstream::Room::connect(
+        &server.url(),
+        &crate::sign(&claims),
+    ))
+    .await
+    .unwrap();
+    within(agent.wait_for_participant("bob")).await.unwrap();
+    let options = TextOptions::new("lk.transcription").sender_identity("user");
+    let mut writer = agent.stream_text(options).await.unwrap();
+    writer.write("what the ").await.unwrap();
+    writer.write("user said").await.unwrap();
+    within(writer.close()).await.unwrap();
+    let text = within(texts.next()).await.unwrap();
+    assert_eq!(text.info().sender, "user");
+    assert_eq!(text.info().publisher.as_ref(), Some(agent.local().sid()));
+    assert_eq!(
+        within(text.read_all(100)).await.unwrap(),
+        "what the user said"
+    );
+}
