@@ -7,6 +7,7 @@
 mod interop {
     mod agent;
     mod api;
+    mod cut_short;
     mod encryption;
     mod lkstream_to_lkstream;
     mod lkstream_to_python;
