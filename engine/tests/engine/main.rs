@@ -9,3 +9,4 @@ mod perturbed;
 mod receiver;
 mod script;
 mod sender;
+mod whole;

@@ -1,5 +1,5 @@
-//! What a sender puts on the wire: the plain cases of the contract. Those of inline and compressed
-//! sending come with v2.
+//! What a sender puts on the wire that writes piece by piece. Payloads known from the start are in
+//! `whole`.
 
 use std::collections::BTreeMap;
 
@@ -158,51 +158,6 @@ fn incremental(options: OpenOptions, content: &'static [u8]) {
         .unwrap();
     packets.extend(peer.sent());
     assert_eq!(check_plain(&packets, &[content.len()]), content);
-}
-
-#[test]
-fn sender_case_17_a_file_of_10000_to_a_peer_without_inflation() {
-    let file = [7; 10_000];
-    let options = OpenOptions {
-        total_length: Some(10_000),
-        ..bytes()
-    };
-    assert_eq!(check_plain(&send(options, &[&file]), &[10_000]), file);
-}
-
-#[test]
-fn sender_case_18_empty_content_is_header_and_trailer() {
-    for options in [bytes(), text()] {
-        let options = OpenOptions {
-            total_length: Some(0),
-            ..options
-        };
-        let packets = send(options, &[b""]);
-        check_plain(&packets, &[]);
-        assert_eq!(header_of(&packets[0]).total_length, Some(0));
-    }
-}
-
-#[test]
-fn sender_case_27_bytes_of_40000_uncompressed() {
-    let content = noise(27, 40_000);
-    let options = OpenOptions {
-        total_length: Some(40_000),
-        ..bytes()
-    };
-    assert_eq!(
-        check_plain(&send(options, &[&content]), &[15_000, 15_000, 10_000]),
-        content
-    );
-}
-
-#[test]
-fn sender_case_28_bytes_to_old_peers() {
-    let options = OpenOptions {
-        total_length: Some(4),
-        ..bytes()
-    };
-    assert_eq!(check_plain(&send(options, &[b"abcd"]), &[4]), b"abcd");
 }
 
 #[test]
