@@ -7,7 +7,7 @@ use crate::limits::{COMPRESS_FROM_BYTES, SAMPLE_BYTES};
 const SPREAD_BYTES: usize = 4096;
 
 /// Types whose content is compressed already, whole or as a prefix that ends in `/` or `.`.
-const COMPRESSED_TYPES: [&str; 30] = [
+const COMPRESSED_TYPES: [&str; 36] = [
     "application/epub+zip",
     "application/gzip",
     "application/java-archive",
@@ -37,15 +37,13 @@ const COMPRESSED_TYPES: [&str; 30] = [
     "image/avif",
     "image/gif",
     "image/heic",
-    "video/",
-];
-const COMPRESSED_IMAGES: [&str; 6] = [
     "image/heif",
     "image/jp2",
     "image/jpeg",
     "image/jxl",
     "image/png",
     "image/webp",
+    "video/",
 ];
 
 /// What compressed files start with: gzip, zip, zstd, xz, bzip2, 7z, rar, lz4, PNG, JPEG, GIF,
@@ -89,14 +87,14 @@ pub(super) fn sample_shrinks(start: &[u8], deflater: &mut Deflater) -> bool {
 
 fn is_compressed_type(mime_type: &str) -> bool {
     let essence = mime_type.split(';').next().unwrap_or_default().trim();
-    let matches = |known: &&str| match known.ends_with(['/', '.']) {
-        true => essence
-            .get(..known.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(known)),
-        false => essence.eq_ignore_ascii_case(known),
-    };
-    COMPRESSED_TYPES.iter().any(|known| matches(known))
-        || COMPRESSED_IMAGES.iter().any(|known| matches(known))
+    COMPRESSED_TYPES.iter().any(|known| {
+        if known.ends_with(['/', '.']) {
+            let start = essence.get(..known.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(known))
+        } else {
+            essence.eq_ignore_ascii_case(known)
+        }
+    })
 }
 
 fn is_compressed_start(start: &[u8]) -> bool {
