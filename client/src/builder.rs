@@ -6,7 +6,7 @@ use lkstream_engine::encryption::Keyring;
 use lkstream_engine::{StreamKind, TopicFilter};
 
 use crate::session::SessionConfig;
-use crate::{ConnectError, Room};
+use crate::{ConnectError, Room, StreamLimits};
 
 /// A join that is being prepared; see [`Room::builder`].
 pub struct RoomBuilder {
@@ -57,7 +57,7 @@ impl RoomBuilder {
 
     /// Sets the limits of the streams.
     #[must_use]
-    pub fn stream_limits(mut self, limits: lkstream_engine::Config) -> Self {
+    pub fn stream_limits(mut self, limits: StreamLimits) -> Self {
         self.engine = limits;
         self
     }

@@ -3,6 +3,8 @@
 use lkstream_engine::Lost;
 use lkstream_proto::participant::DisconnectReason;
 
+use crate::session::End;
+
 /// Why a room ended, for everybody who still holds a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -59,6 +61,36 @@ impl Disconnected {
             | Disconnected::TransportLost { .. }
             | Disconnected::DriverGone => Lost::Transport {
                 cause: self.to_string().into(),
+            },
+        }
+    }
+}
+
+impl From<&End> for Disconnected {
+    fn from(end: &End) -> Self {
+        match end {
+            End::Left => Disconnected::Closed,
+            End::ByServer { reason, advice } => Disconnected::ByServer {
+                reason: *reason,
+                advice: *advice,
+            },
+            End::Silent { limit } => Disconnected::SignallingLost {
+                cause: format!("the server said nothing for {} s", limit.as_secs()),
+            },
+            End::SignallingLost { cause } => Disconnected::SignallingLost {
+                cause: cause.clone(),
+            },
+            End::TransportLost { cause } => Disconnected::TransportLost {
+                cause: cause.clone(),
+            },
+            End::JoinTimedOut { limit } => Disconnected::SignallingLost {
+                cause: format!("no join response within {limit:?}"),
+            },
+            End::TransportTimedOut { limit } => Disconnected::TransportLost {
+                cause: format!("not connected within {limit:?}"),
+            },
+            End::BadJoin { problem } => Disconnected::SignallingLost {
+                cause: (*problem).to_owned(),
             },
         }
     }

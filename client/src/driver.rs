@@ -31,7 +31,7 @@ use crate::events::Event;
 use crate::session::{End, Event as SessionEvent, Input, Output};
 use crate::shared::{Shared, State};
 use crate::upgrade::WebSocket;
-use crate::{ConnectError, ConnectStep, Disconnected};
+use crate::{ConnectError, Disconnected};
 
 /// How long a room that closes sends what is queued (architecture.md §4, "leaving").
 const LINGER: Duration = Duration::from_secs(3);
@@ -139,7 +139,7 @@ impl Driver {
     pub(crate) fn poll_started(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         let _ = self.poll_work(cx);
         match (&self.end, &self.stage) {
-            (Some(end), _) => Poll::Ready(Err(connect_error(end))),
+            (Some(end), _) => Poll::Ready(Err(ConnectError::from(end))),
             (None, Stage::Starting) => Poll::Pending,
             (None, _) => Poll::Ready(Ok(())),
         }
@@ -368,7 +368,7 @@ impl Driver {
             }
             SessionEvent::Ended(end) => {
                 tracing::debug!(?end, "session ended");
-                state.end(disconnected(&end));
+                state.end(Disconnected::from(&end));
                 self.stage = match end {
                     End::Left => Stage::Leaving {
                         until: now + SERVER_CLOSES,
@@ -652,59 +652,5 @@ fn cause_of(error: &WsError) -> String {
         }
         WsError::Capacity(_) => "the server sent a message over the limit of 2 MiB".into(),
         _ => "the server broke the websocket protocol".into(),
-    }
-}
-
-fn disconnected(end: &End) -> Disconnected {
-    match end {
-        End::Left => Disconnected::Closed,
-        End::ByServer { reason, advice } => Disconnected::ByServer {
-            reason: *reason,
-            advice: *advice,
-        },
-        End::Silent { limit } => Disconnected::SignallingLost {
-            cause: format!("the server said nothing for {} s", limit.as_secs()),
-        },
-        End::SignallingLost { cause } => Disconnected::SignallingLost {
-            cause: cause.clone(),
-        },
-        End::TransportLost { cause } => Disconnected::TransportLost {
-            cause: cause.clone(),
-        },
-        End::JoinTimedOut { limit } => Disconnected::SignallingLost {
-            cause: format!("no join response within {limit:?}"),
-        },
-        End::TransportTimedOut { limit } => Disconnected::TransportLost {
-            cause: format!("not connected within {limit:?}"),
-        },
-        End::BadJoin { problem } => Disconnected::SignallingLost {
-            cause: (*problem).to_owned(),
-        },
-    }
-}
-
-/// The same end, when it comes before the room was ready.
-fn connect_error(end: &End) -> ConnectError {
-    match end {
-        End::JoinTimedOut { limit } => ConnectError::TimedOut {
-            step: ConnectStep::Join,
-            limit: *limit,
-        },
-        End::TransportTimedOut { limit } => ConnectError::TimedOut {
-            step: ConnectStep::DataConnection,
-            limit: *limit,
-        },
-        End::TransportLost { cause } => ConnectError::DataConnection {
-            cause: cause.clone(),
-        },
-        End::SignallingLost { cause } => ConnectError::Signalling {
-            cause: cause.clone(),
-        },
-        End::BadJoin { problem } => ConnectError::Signalling {
-            cause: (*problem).to_owned(),
-        },
-        End::Left | End::ByServer { .. } | End::Silent { .. } => ConnectError::Ended {
-            reason: disconnected(end),
-        },
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lkstream_engine::{CloseError, ReadError, WriteError};
 
 use crate::Disconnected;
+use crate::session::End;
 
 /// Why [`Room::connect`](crate::Room::connect) failed.
 ///
@@ -146,6 +147,34 @@ impl ConnectError {
             ConnectError::Refused { .. } | ConnectError::Ended { .. } => ConnectErrorKind::Refused,
             ConnectError::TimedOut { .. } => ConnectErrorKind::TimedOut,
             _ => ConnectErrorKind::CannotConnect,
+        }
+    }
+}
+
+/// An end that came before the room was ready.
+impl From<&End> for ConnectError {
+    fn from(end: &End) -> Self {
+        match end {
+            End::JoinTimedOut { limit } => ConnectError::TimedOut {
+                step: ConnectStep::Join,
+                limit: *limit,
+            },
+            End::TransportTimedOut { limit } => ConnectError::TimedOut {
+                step: ConnectStep::DataConnection,
+                limit: *limit,
+            },
+            End::TransportLost { cause } => ConnectError::DataConnection {
+                cause: cause.clone(),
+            },
+            End::SignallingLost { cause } => ConnectError::Signalling {
+                cause: cause.clone(),
+            },
+            End::BadJoin { problem } => ConnectError::Signalling {
+                cause: (*problem).to_owned(),
+            },
+            End::Left | End::ByServer { .. } | End::Silent { .. } => ConnectError::Ended {
+                reason: Disconnected::from(end),
+            },
         }
     }
 }

@@ -53,6 +53,7 @@ pub use error::{
     SendError,
 };
 pub use events::{Event, Events};
+pub use lkstream_engine::Config as StreamLimits;
 pub use lkstream_engine::encryption;
 pub use lkstream_engine::{
     Attributes, CloseError, Compress, Content, Limit, Lost, ReadError, StreamInfo, StreamKind,

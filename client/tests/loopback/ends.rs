@@ -2,7 +2,7 @@
 
 use lkstream::{
     ByteOptions, DisconnectReason, Disconnected, Event, OpenError, ReadError, ReceiptStatus,
-    SaveError, SendError, TextOptions, WriteError,
+    SaveError, SendError, StreamLimits, TextOptions, WriteError,
 };
 
 use crate::{event, join, noise, pair, server, within};
@@ -96,25 +96,25 @@ async fn a_dropped_reader_does_not_hold_the_sender_and_says_failed() {
 }
 
 #[tokio::test]
-async fn a_reader_that_waits_pushes_back_and_loses_nothing() {
+async fn a_small_budget_pushes_back_and_loses_nothing() {
     let server = server().await;
-    let (alice, bob) = pair(&server, |bob| bob.bytes("b")).await;
+    // A handful of chunks, and every batch of datagrams brings more.
+    let limits = StreamLimits {
+        reader_budget: 64 * 1024,
+        ..StreamLimits::default()
+    };
+    let (alice, bob) = pair(&server, |bob| bob.bytes("b").stream_limits(limits)).await;
     let mut streams = bob.byte_streams("b");
-    let bytes = noise(40_000_000);
+    let bytes = noise(20_000_000);
     let sending = tokio::spawn({
         let (alice, bytes) = (alice.clone(), bytes.clone());
         async move { alice.send_bytes(bytes, ByteOptions::new("b")).await }
     });
     let mut reader = within(streams.next()).await.unwrap();
     let mut received = Vec::new();
-    let mut pieces = 0;
     while let Some(piece) = within(reader.next()).await {
         received.extend_from_slice(&piece.unwrap());
-        pieces += 1;
-        if pieces % 500 == 0 {
-            // A pause that lets the budget fill up, far below the stall limit.
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
+        tokio::task::yield_now().await;
     }
     assert!(received == bytes);
     within(sending).await.unwrap().unwrap();
