@@ -26,6 +26,12 @@ const HANDSHAKE_BYTES: usize = 1_200;
 /// `close_notify`, level warning (RFC 5246 §7.2).
 const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 
+/// Datagrams of the last flight that are kept, for a client that did not get them.
+const LAST_FLIGHT: usize = 4;
+
+/// Shortest time between two repetitions of the last flight, so that forged records ask for no flood.
+const REPEAT_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Which side of the handshake we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -61,6 +67,11 @@ pub(crate) struct Dtls {
     /// Something was received.
     is_answered: bool,
     closed: bool,
+    /// What the server of the handshake said last, as rtc-dtls wrote it.
+    last_flight: Vec<Vec<u8>>,
+    /// How much of it was said again; all of it when nobody asks.
+    repeated: usize,
+    repeated_at: Option<Instant>,
 }
 
 impl Dtls {
@@ -99,6 +110,9 @@ impl Dtls {
             started: false,
             is_answered: false,
             closed: false,
+            last_flight: Vec::new(),
+            repeated: LAST_FLIGHT,
+            repeated_at: None,
         })
     }
 
@@ -175,6 +189,9 @@ impl Dtls {
             outcome = Outcome::Refused;
         }
         if foreign {
+            if record::records(datagram).any(|record| record::is_handshake(record.kind)) {
+                self.repeat_last_flight(now);
+            }
             for record in record::records(datagram) {
                 if record.kind != record::APPLICATION_DATA {
                     match self.handshake(now, record.bytes, &mut deliver) {
@@ -248,13 +265,35 @@ impl Dtls {
         }
     }
 
+    /// A client that repeats its last flight has not got ours, which answers it (RFC 6347 §4.2.4). rtc-dtls leaves it
+    /// without: one lost datagram would cost the connection.
+    fn repeat_last_flight(&mut self, now: Instant) {
+        let is_due = self
+            .repeated_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_INTERVAL);
+        if self.side == Side::Server && is_due {
+            self.repeated_at = Some(now);
+            self.repeated = 0;
+        }
+    }
+
     /// The next datagram of the handshake layer.
     pub(crate) fn poll_handshake(&mut self) -> Option<Vec<u8>> {
-        let datagram = self.endpoint.poll_transmit()?.message;
-        Some(match &mut self.records {
-            Some(layer) => layer.renumber(&datagram),
-            None => datagram.to_vec(),
-        })
+        if let Some(transmit) = self.endpoint.poll_transmit() {
+            let datagram = transmit.message;
+            let Some(layer) = &mut self.records else {
+                return Some(datagram.to_vec());
+            };
+            if self.last_flight.len() < LAST_FLIGHT
+                && record::records(&datagram).all(|record| record::is_handshake(record.kind))
+            {
+                self.last_flight.push(datagram.to_vec());
+            }
+            return Some(layer.renumber(&datagram));
+        }
+        let datagram = self.last_flight.get(self.repeated)?;
+        self.repeated += 1;
+        Some(self.records.as_mut()?.renumber(datagram))
     }
 
     /// Size of a record with this much plaintext.

@@ -30,7 +30,8 @@ pub enum Event {
     Reconnected,
     /// The path stayed silent; only an ICE restart helps. DTLS and SCTP are kept for it.
     Failed,
-    /// The connection is over. Nothing comes after it.
+    /// The connection is over. Nothing comes after it; what was unread when the other side closed can still be taken with
+    /// [`Peer::receive`](crate::Peer::receive).
     Closed(Cause),
 }
 

@@ -32,6 +32,10 @@ const MAX_OUTGOING: usize = 512;
 /// A chosen pair this silent gives way to another one that the controlling side names.
 const SILENT: Duration = Duration::from_secs(3);
 
+/// The chosen pair is asked so often while it is more silent than its keepalives explain, to find out at once when an
+/// outage is over.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Where datagrams go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Path {
@@ -100,6 +104,8 @@ pub(crate) struct Ice {
     since: Instant,
     next_tick: Option<Instant>,
     interval: Duration,
+    /// A message proved that the other side lives.
+    has_proof: bool,
     last_keepalive: Instant,
     keepalive: Duration,
     disconnected_after: Duration,
@@ -141,6 +147,7 @@ impl Ice {
             since: now,
             next_tick: None,
             interval: CHECK_INTERVAL,
+            has_proof: false,
             last_keepalive: now,
             keepalive: config.keepalive,
             disconnected_after: config.disconnected_after,
@@ -257,6 +264,7 @@ impl Ice {
         {
             return false;
         }
+        self.has_proof = true;
         let answer_path = Path {
             remote: origin.remote,
             source: origin.local,
@@ -330,6 +338,7 @@ impl Ice {
         let Some(transaction) = self.transactions.remove(at) else {
             return false;
         };
+        self.has_proof = true;
         let Some(index) = self.find_pair(transaction.local, transaction.remote) else {
             return true;
         };
@@ -370,6 +379,11 @@ impl Ice {
             .filter(|selected| self.pairs[*selected].remote == remote);
         self.hear(now, selected.unwrap_or(index));
         true
+    }
+
+    /// Whether a genuine message came since the last call.
+    pub(crate) fn take_proof(&mut self) -> bool {
+        std::mem::take(&mut self.has_proof)
     }
 
     fn hear(&mut self, now: Instant, index: usize) {
@@ -582,8 +596,14 @@ impl Ice {
             self.state = State::Disconnected;
             self.events.push_back(Event::Disconnected);
         }
-        if self.mode == IceMode::Full
-            && now.saturating_duration_since(self.last_keepalive) >= self.keepalive
+        let is_odd = silence > self.keepalive * 3 / 2;
+        let (pause, next) = if is_odd && self.mode == IceMode::Full {
+            let pause = PROBE_INTERVAL.min(self.keepalive);
+            (pause, pause)
+        } else {
+            (self.keepalive, self.idle_interval())
+        };
+        if self.mode == IceMode::Full && now.saturating_duration_since(self.last_keepalive) >= pause
         {
             self.last_keepalive = now;
             // Named again, a lite side follows when a NAT gives us another address.
@@ -596,7 +616,7 @@ impl Ice {
                 }
             }
         }
-        Some(now + self.idle_interval())
+        Some(now + next)
     }
 
     fn fail(&mut self) {

@@ -21,6 +21,10 @@ use crate::limits;
 use crate::sctp::{self, Loss, Sctp};
 use crate::stats::Stats;
 
+/// So long nothing was heard: longer than a timer waits for an answer at first (RFC 9260 §15), shorter than keepalives are
+/// apart.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// Received bytes, one datagram or a GRO batch of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
@@ -66,6 +70,10 @@ pub struct Peer {
     /// Encrypted datagrams of the goodbye.
     farewell: VecDeque<Vec<u8>>,
     closed: Option<Cause>,
+    /// The last time that something genuine of the other side arrived.
+    heard: Option<Instant>,
+    /// A decrypted packet has arrived since [`Peer::end_silence`].
+    has_plaintext: bool,
     /// The latest time that the caller told.
     clock: Instant,
     stats: Stats,
@@ -133,17 +141,38 @@ impl Peer {
             }
         }
         self.follow_sctp(now);
+        self.end_silence(now);
+    }
+
+    /// Notes a sign of life; the first after a silence makes good for what was lost in it.
+    fn end_silence(&mut self, now: Instant) {
+        let is_genuine = self.ice.take_proof() | std::mem::take(&mut self.has_plaintext);
+        if !is_genuine {
+            return;
+        }
+        let was_silent = self
+            .heard
+            .replace(now)
+            .is_some_and(|heard| now.saturating_duration_since(heard) >= SILENCE);
+        if was_silent && let Some(sctp) = &mut self.sctp {
+            sctp.end_silence(now);
+        }
     }
 
     fn handle_dtls(&mut self, now: Instant, datagram: &[u8], arena: &mut BytesMut) {
         let Self {
-            dtls, sctp, stats, ..
+            dtls,
+            sctp,
+            stats,
+            has_plaintext,
+            ..
         } = self;
         let Some(dtls) = dtls else {
             stats.datagrams_dropped += 1;
             return;
         };
         let outcome = dtls.handle_datagram(now, datagram, arena, |packet| {
+            *has_plaintext = true;
             let taken = sctp
                 .as_mut()
                 .is_some_and(|sctp| sctp.handle_packet(now, packet).is_ok());
@@ -157,7 +186,11 @@ impl Peer {
             Outcome::Taken => {}
             Outcome::Refused => self.stats.dtls_refused += 1,
             Outcome::Failed => self.end(Cause::Dtls),
-            Outcome::Closed => self.end(Cause::Remote),
+            Outcome::Closed => {
+                // What came in the same batch comes first.
+                self.follow_sctp(now);
+                self.end(Cause::Remote);
+            }
             Outcome::Connected => {
                 let Some(dtls) = &self.dtls else { return };
                 let settings = sctp::Settings {
@@ -226,6 +259,9 @@ impl Peer {
     }
 
     fn follow_sctp(&mut self, now: Instant) {
+        if self.closed.is_some() {
+            return;
+        }
         let Some(sctp) = &mut self.sctp else { return };
         let mut lost = None;
         while let Some(event) = sctp.poll_event() {
@@ -393,8 +429,10 @@ impl Peer {
 
     /// Takes the next message from a channel. What is not taken fills the SCTP window, which slows the sender down; after
     /// taking, ask [`Peer::poll_transmit`], since the sender may have to be told that the window is open again.
+    ///
+    /// What was unread when the other side closed the connection ([`Cause::Remote`]) can still be taken, until `None`.
     pub fn receive(&mut self, channel: ChannelId) -> Option<Bytes> {
-        let sctp = self.sctp.as_mut().filter(|_| self.closed.is_none())?;
+        let sctp = self.sctp.as_mut()?;
         let message = self
             .channels
             .receive(self.clock, channel, sctp, &mut self.stats)?;
@@ -405,6 +443,9 @@ impl Peer {
     /// Bytes given to a channel that are not acknowledged yet.
     #[must_use]
     pub fn buffered(&self, channel: ChannelId) -> usize {
+        if self.closed.is_some() {
+            return 0;
+        }
         self.channels.buffered(channel)
     }
 
@@ -435,7 +476,9 @@ impl Peer {
     /// Closes one channel on both sides; [`Event::ChannelClosed`] follows.
     pub fn close_channel(&mut self, now: Instant, channel: ChannelId) {
         self.clock = now;
-        if let Some(sctp) = &mut self.sctp {
+        if let Some(sctp) = &mut self.sctp
+            && self.closed.is_none()
+        {
             self.channels.close(now, channel, sctp);
         }
     }
@@ -466,7 +509,9 @@ impl Peer {
             self.farewell.extend(dtls.close());
         }
         self.ice.close();
-        self.channels.clear();
+        if cause != Cause::Remote {
+            self.channels.clear();
+        }
         self.closed = Some(cause.clone());
         self.events.push_back(Event::Closed(cause));
     }

@@ -26,6 +26,8 @@ pub(crate) const OVERHEAD_BYTES: usize = HEADER_BYTES + NONCE_BYTES + TAG_BYTES;
 pub(crate) const APPLICATION_DATA: u8 = 23;
 /// `alert`.
 pub(crate) const ALERT: u8 = 21;
+/// `handshake` and `change_cipher_spec`.
+const HANDSHAKE: [u8; 2] = [22, 20];
 const VERSION_DTLS_1_2: [u8; 2] = [0xfe, 0xfd];
 /// The only epoch with encryption, since nothing here renegotiates.
 const EPOCH: u16 = 1;
@@ -52,6 +54,11 @@ pub(crate) fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
             bytes,
         })
     })
+}
+
+/// Whether records of this kind make up flights of the handshake.
+pub(crate) fn is_handshake(kind: u8) -> bool {
+    HANDSHAKE.contains(&kind)
 }
 
 struct Direction {

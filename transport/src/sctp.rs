@@ -2,11 +2,13 @@
 //!
 //! Now it is rtc-sctp. What it lacks is added here: it never tells a stopped sender that the window opened again
 //! ([`Sctp::read`] does, by a SACK), a stopped sender that hears it goes on by its timer only, which cannot be fired
-//! ([`Sctp::fire_retransmission`] moves its clock), and packets that would cost it unbounded work or memory are refused ([`Gate`]).
+//! ([`Sctp::fire_retransmission`] moves its clock), that timer backs off to a minute ([`LONGEST_BACKOFF`]), what is unread
+//! goes with the association ([`Sctp::read`] still has it), and packets that would cost it unbounded work or memory are
+//! refused ([`Gate`]).
 
 mod gate;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +38,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Some stacks never answer our INIT because they send one themselves and expect us to answer theirs. After this time
 /// without an answer we do.
 const COLLISION_WAIT: Duration = Duration::from_millis(250);
+
+/// The longest time between two retransmissions. rtc-sctp doubles it up to a minute, far longer than a session waits.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(4);
+
+/// A timer that expires this long after the last packet does not delay a SACK (RFC 9260 §6.2): it retransmits.
+const SACK_IS_OUT: Duration = Duration::from_millis(500);
 
 /// The longest the clock of the association is moved to reach a retransmission.
 const MAX_JUMP: Duration = Duration::from_secs(61);
@@ -104,8 +112,17 @@ pub(crate) struct Sctp {
     max_message_size: usize,
     /// Packets that are ready to be encrypted, in order.
     outgoing: VecDeque<Bytes>,
+    /// What was unread when the other side said goodbye, by stream, and the bytes of it.
+    unread: BTreeMap<u16, VecDeque<Message>>,
+    unread_bytes: usize,
     /// Bytes read since the last SACK left.
     read_since_sack: usize,
+    /// The last packet of the other side.
+    heard: Instant,
+    /// The retransmission timer has expired, and no SACK came since.
+    is_retrying: bool,
+    /// The next timer of the association, and since when it is that.
+    timer: Option<(Instant, Instant)>,
     /// How far the association's clock is ahead.
     skew: Duration,
     /// There may be more for `outgoing`.
@@ -155,7 +172,7 @@ impl Sctp {
             ),
             Side::Server => None,
         };
-        Some(Self {
+        let mut sctp = Self {
             endpoint,
             transport,
             patience_ends: (side == Side::Server).then(|| now + PATIENCE),
@@ -165,7 +182,12 @@ impl Sctp {
             receive_window: settings.receive_window,
             max_message_size: settings.max_message_size,
             outgoing: VecDeque::new(),
+            unread: BTreeMap::new(),
+            unread_bytes: 0,
             read_since_sack: 0,
+            heard: now,
+            is_retrying: false,
+            timer: None,
             skew: Duration::ZERO,
             stale: true,
             connected: false,
@@ -173,7 +195,9 @@ impl Sctp {
             lost: None,
             lost_told: false,
             aborted: false,
-        })
+        };
+        sctp.watch_timer(now);
+        Some(sctp)
     }
 
     fn clock(&self, now: Instant) -> Instant {
@@ -207,7 +231,13 @@ impl Sctp {
             self.colliding = Some((due, packet));
             return Ok(());
         }
+        self.heard = now;
+        self.is_retrying &= !gate::carries_sack(&packet);
+        if gate::is_goodbye(&packet) {
+            self.set_unread_aside();
+        }
         let result = self.feed(now, packet);
+        self.watch_timer(now);
         if self.gate.take_window_opened() {
             self.fire_retransmission(now);
         }
@@ -281,22 +311,51 @@ impl Sctp {
             return;
         }
         self.settle_parts(now);
-        let clock = self.clock(now);
+        let mut clock = self.clock(now);
         if let Some((_, association)) = &mut self.association
-            && association.poll_timeout().is_some_and(|at| at <= clock)
+            && let Some(at) = association.poll_timeout()
         {
-            association.handle_timeout(clock);
-            self.stale = true;
+            if self
+                .timer
+                .is_some_and(|(_, since)| since + LONGEST_BACKOFF <= now)
+            {
+                // All that is in flight is marked for another round now, so moving the clock spoils no measurement.
+                self.skew += at.saturating_duration_since(clock);
+                clock = clock.max(at);
+            }
+            if at <= clock {
+                association.handle_timeout(clock);
+                self.stale = true;
+                self.is_retrying |= now.saturating_duration_since(self.heard) >= SACK_IS_OUT;
+                self.timer = None;
+            }
+        }
+        self.watch_timer(now);
+    }
+
+    fn watch_timer(&mut self, now: Instant) {
+        let next = self
+            .association
+            .as_ref()
+            .and_then(|(_, association)| association.poll_timeout());
+        if next != self.timer.map(|(at, _)| at) {
+            self.timer = next.map(|at| (at, now));
+        }
+    }
+
+    /// The other side was heard of after a silence: what was sent into it is repeated now.
+    pub(crate) fn end_silence(&mut self, now: Instant) {
+        if self.is_retrying {
+            self.fire_retransmission(now);
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let timer = self
-            .association
-            .as_ref()
-            .and_then(|(_, association)| association.poll_timeout());
         // A deadline before the skew began lies in the past of every caller's clock.
-        let timer = timer.map(|at| at.checked_sub(self.skew).unwrap_or(at));
+        let timer = self.timer.map(|(at, since)| {
+            let at = at.checked_sub(self.skew).unwrap_or(at);
+            at.min(since + LONGEST_BACKOFF)
+        });
         let colliding = self.colliding.as_ref().map(|(due, _)| *due);
         [timer, self.patience_ends, colliding]
             .into_iter()
@@ -306,6 +365,7 @@ impl Sctp {
 
     /// Sends again at once what is not acknowledged, instead of waiting for a timer that an outage has drawn out.
     pub(crate) fn fire_retransmission(&mut self, now: Instant) {
+        self.is_retrying = false;
         let mut jump = Duration::ZERO;
         // The delayed SACK may be first in line; the retransmission is one of the next.
         for _ in 0..3 {
@@ -363,6 +423,7 @@ impl Sctp {
                 self.outgoing.extend(packets);
             }
         }
+        self.watch_timer(now);
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
@@ -489,8 +550,49 @@ impl Sctp {
         Ok(())
     }
 
+    /// Takes what can be read before a goodbye destroys it. A goodbye that turns out to be none gives no more memory away
+    /// than a second window.
+    fn set_unread_aside(&mut self) {
+        let streams = match &self.association {
+            Some((_, association)) => association.stream_ids(),
+            None => return,
+        };
+        for stream in streams {
+            while self.unread_bytes < self.receive_window
+                && let Some((message, _)) = self.take(stream)
+            {
+                self.unread_bytes += message.bytes.len();
+                self.unread.entry(stream).or_default().push_back(message);
+            }
+        }
+    }
+
+    /// Whether the association is over. What is unread can still be read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lost.is_some()
+            || self.aborted
+            || self
+                .association
+                .as_ref()
+                .is_some_and(|(_, association)| self.connected && association.is_closed())
+    }
+
     /// The next complete message of a stream. Messages over our limit are given empty with [`MessageKind::TooLarge`].
     pub(crate) fn read(&mut self, now: Instant, stream: u16) -> Option<Message> {
+        if let Some(messages) = self.unread.get_mut(&stream)
+            && let Some(message) = messages.pop_front()
+        {
+            self.unread_bytes -= message.bytes.len();
+            return Some(message);
+        }
+        let (message, length) = self.take(stream)?;
+        self.read_since_sack += length;
+        self.open_window(now);
+        Some(message)
+    }
+
+    /// A message from the association, and what it took of the window.
+    fn take(&mut self, stream: u16) -> Option<(Message, usize)> {
         let limit = self.max_message_size;
         let chunks = self.stream(stream)?.read_sctp().ok()??;
         self.stale = true;
@@ -515,15 +617,14 @@ impl Sctp {
                 bytes: Bytes::new(),
             },
         };
-        self.read_since_sack += length;
-        self.open_window(now);
-        Some(message)
+        Some((message, length))
     }
 
     /// Tells the other side that the window is open again, once a quarter of it was read after it had fallen below a half
     /// (RFC 9260 §6.2). An outdated FORWARD TSN to ourselves makes the association send a SACK (RFC 3758 §3.6).
     fn open_window(&mut self, now: Instant) {
-        if self.gate.advertised() >= self.receive_window / 2
+        if self.is_over()
+            || self.gate.advertised() >= self.receive_window / 2
             || self.read_since_sack < self.receive_window / 4
         {
             return;

@@ -248,7 +248,8 @@ impl Channels {
             };
             let (order, limit) = reliability.parts();
             sctp.set_reliability(stream, order, limit);
-            if sctp.write(now, stream, MessageKind::Control, &ack).is_err() {
+            // Somebody who has left needs no answer, but what it has sent may be read.
+            if sctp.write(now, stream, MessageKind::Control, &ack).is_err() && !sctp.is_over() {
                 return false;
             }
             let mut channel = Channel::new(stream, reliability);

@@ -101,6 +101,8 @@ impl Peer {
             events: VecDeque::new(),
             farewell: VecDeque::new(),
             closed: None,
+            heard: None,
+            has_plaintext: false,
             clock: now,
             stats: Stats::default(),
             config,

@@ -584,6 +584,99 @@ fn closing_is_told_to_the_other_side() {
 }
 
 #[test]
+fn what_was_unread_can_be_read_after_a_goodbye() {
+    // By its ABORT, and by the DTLS goodbye alone.
+    for aborts in [true, false] {
+        let mut pair = Pair::new(Setting::default());
+        pair.connect();
+        let (reliable, lossy) = (pair.channel(A, "_reliable"), pair.channel(A, "_lossy"));
+        pair.pulls = [true, false];
+        for index in 0..60u8 {
+            pair.send(A, reliable, &[index; MESSAGE]);
+        }
+        pair.send(A, lossy, b"lossy");
+        pair.send(A, reliable, b"");
+        pair.run_for(second(3));
+        assert_eq!(pair.peer(A).buffered(reliable), 0);
+        let taken = pair.peer(B).receive(reliable).unwrap();
+        assert_eq!(taken, [0; MESSAGE][..]);
+
+        let now = pair.now;
+        if aborts {
+            pair.peer(A).close(now);
+        } else {
+            let peer = pair.peer(A);
+            let goodbye = peer.dtls.as_mut().unwrap().close();
+            peer.farewell.extend(goodbye);
+        }
+        pair.run_for(second(1));
+        assert_eq!(pair.events(B).last(), Some(&Event::Closed(Cause::Remote)));
+        let peer = pair.peer(B);
+        assert_eq!(
+            (peer.room(reliable), peer.buffered(reliable)),
+            (0, 0),
+            "{aborts}"
+        );
+        pair.wake(B);
+        let expected: Vec<Vec<u8>> = (1..60u8)
+            .map(|index| vec![index; MESSAGE])
+            .chain([Vec::new()])
+            .collect();
+        assert!(pair.received(B, reliable) == expected, "{aborts}");
+        assert_eq!(pair.received(B, lossy), [b"lossy"]);
+        let now = pair.now;
+        pair.peer(B).handle_timeout(now);
+        assert_eq!(pair.peer(B).receive(reliable), None);
+        assert_eq!(pair.peer(B).poll_timeout(), None);
+        assert!(pair.peer(A).receive(reliable).is_none());
+    }
+}
+
+#[test]
+fn a_first_message_is_read_though_a_goodbye_came_with_it() {
+    let mut pair = Pair::new(Setting::default());
+    pair.run_until(second(1), |pair| {
+        pair.events(A)
+            .iter()
+            .any(|event| matches!(event, Event::ChannelOpen { .. }))
+    });
+    let channel = pair.channel(A, "_reliable");
+    pair.send(A, channel, b"only");
+    pair.run_for(Duration::ZERO);
+    let now = pair.now;
+    pair.peer(A).close(now);
+    pair.run_for(second(1));
+    assert_eq!(pair.channel(B, "_reliable"), channel);
+    assert_eq!(pair.received(B, channel), [b"only"]);
+    assert_eq!(pair.events(B).last(), Some(&Event::Closed(Cause::Remote)));
+}
+
+#[test]
+fn the_first_sign_of_life_ends_a_blackout() {
+    for tenths in (15..150).step_by(5) {
+        for side in [A, B] {
+            let mut pair = Pair::new(Setting {
+                seed: tenths,
+                ..Setting::default()
+            });
+            pair.connect();
+            let channel = pair.channel(A, "_reliable");
+            pair.blackout = true;
+            pair.send(side, channel, &[3; 100_000]);
+            pair.run_for(Duration::from_millis(100 * tenths));
+            pair.blackout = false;
+            let before = pair.now;
+            pair.run_until(second(10), |pair| !pair.received[1 - side].is_empty());
+            let took = pair.now - before;
+            // The next probe, and a few round trips of slow start; a keepalive until the silence is noticed.
+            let expected = Duration::from_millis(if tenths > 40 { 700 } else { 2_200 });
+            assert!(took < expected, "{side}, {tenths}00 ms: {took:?}");
+            assert!(!pair.events(side).contains(&Event::Failed));
+        }
+    }
+}
+
+#[test]
 fn unknown_channels_are_closed_and_empty() {
     let mut pair = Pair::new(Setting::default());
     pair.connect();

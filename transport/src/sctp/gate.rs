@@ -11,6 +11,9 @@ const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
 const SACK: u8 = 3;
 const ABORT: u8 = 6;
+const SHUTDOWN: u8 = 7;
+const SHUTDOWN_ACK: u8 = 8;
+const SHUTDOWN_COMPLETE: u8 = 14;
 const FORWARD_TSN: u8 = 192;
 const PARAMETER_SUPPORTED_EXTENSIONS: u16 = 0x8008;
 
@@ -204,6 +207,20 @@ impl Gate {
 /// Whether a packet of ours carries user data.
 pub(crate) fn carries_data(packet: &[u8]) -> bool {
     chunks(packet).any(|chunk| chunk[0] == DATA)
+}
+
+pub(crate) fn carries_sack(packet: &[u8]) -> bool {
+    chunks(packet).any(|chunk| chunk[0] == SACK)
+}
+
+/// Whether a packet may end the association.
+pub(crate) fn is_goodbye(packet: &[u8]) -> bool {
+    chunks(packet).any(|chunk| {
+        matches!(
+            chunk[0],
+            ABORT | SHUTDOWN | SHUTDOWN_ACK | SHUTDOWN_COMPLETE
+        )
+    })
 }
 
 pub(crate) fn is_init(packet: &[u8]) -> bool {

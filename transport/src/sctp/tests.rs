@@ -154,6 +154,28 @@ fn an_outage_is_over_at_once() {
 }
 
 #[test]
+fn nothing_waits_longer_than_the_longest_back_off() {
+    let mut pair = Pair::new([Side::Client, Side::Server], |_, _| true);
+    pair.assert_works(4 * DELAY);
+    for length in [20, 50, 90] {
+        pair.filter = |_, _| false;
+        for side in 0..2u16 {
+            let bytes = Bytes::from(vec![7; 3_000]);
+            pair.ends[usize::from(side)]
+                .write(pair.now, side, MessageKind::Data, &bytes)
+                .unwrap();
+        }
+        pair.run(Duration::from_secs(length));
+        pair.filter = |_, _| true;
+        pair.run(LONGEST_BACKOFF + Duration::from_millis(500));
+        for side in 0..2 {
+            let message = pair.ends[side].read(pair.now, 1 - side as u16);
+            assert_eq!(message.unwrap().bytes.len(), 3_000, "{length} s");
+        }
+    }
+}
+
+#[test]
 fn garbage_is_refused() {
     let mut pair = Pair::new([Side::Client, Side::Server], |_, _| true);
     pair.assert_works(4 * DELAY);
