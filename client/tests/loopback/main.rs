@@ -4,6 +4,7 @@
 mod ends;
 mod joining;
 mod odd_servers;
+mod sending;
 mod transfer;
 
 use std::future::Future;

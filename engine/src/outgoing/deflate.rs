@@ -79,6 +79,11 @@ impl Deflater {
         Ok(self.ended.then(|| &self.buffer[..self.filled]))
     }
 
+    /// Payload bytes that went in and are in no chunk yet.
+    pub(super) fn taken_in(&self) -> usize {
+        self.consumed
+    }
+
     /// Whether all of the stream was made and taken.
     pub(super) fn is_spent(&self) -> bool {
         self.ended && self.filled == 0

@@ -102,7 +102,11 @@ impl Stream {
 
     /// What of the write window is in use.
     pub(crate) fn backlog(&self) -> usize {
-        self.queued + self.queue.len() * QUEUED_OVERHEAD_BYTES
+        let taken_in = self
+            .deflater
+            .as_ref()
+            .map_or(0, |deflater| deflater.taken_in());
+        self.queued - taken_in + self.queue.len() * QUEUED_OVERHEAD_BYTES
     }
 
     /// Whether there is anything to send.

@@ -318,6 +318,15 @@ fn sender_case_16_a_file_is_never_inline() {
     assert!(sizes.len() == 1 && sizes[0] < 10_000, "{sizes:?}");
 }
 
+/// A chunk of such a file holds more than the write window: writing must go on before there is one.
+#[test]
+fn a_file_that_shrinks_a_thousandfold_is_written_through_the_window() {
+    let file = vec![0; 3_000_000];
+    let packets = send_file(&mut new(), to(bytes(), &["alice"]), &file, 240_000);
+    let sizes = chunked(&packets, Compression::DeflateRaw, &file);
+    assert!(sizes.iter().sum::<usize>() < 15_000, "{sizes:?}");
+}
+
 #[test]
 fn sender_case_17_a_file_to_a_peer_without_inflation() {
     let file = [7; 10_000];
