@@ -44,6 +44,15 @@ pub struct Config {
     /// [`poll_packet`](crate::Engine::poll_packet) yields nothing. They are also what a resume
     /// can replay. Default 16 MiB.
     pub max_unacknowledged: usize,
+    /// Calls of ours that may be pending at once. Default 1024.
+    pub max_calls: usize,
+    /// Calls of others that may be read or handled at once; further ones are refused. Default 256.
+    pub max_invocations: usize,
+    /// The same, of one caller. Default 64.
+    pub max_invocations_per_caller: usize,
+    /// Bytes that the argument or result of a call may have, both ways, where it travels as a
+    /// stream. Default 16 MiB.
+    pub max_rpc_payload: usize,
 }
 
 impl Default for Config {
@@ -62,6 +71,10 @@ impl Default for Config {
             max_outgoing: limits::OUTGOING_STREAMS,
             write_window: limits::WRITE_WINDOW_BYTES,
             max_unacknowledged: limits::UNACKNOWLEDGED_BYTES,
+            max_calls: limits::CALLS,
+            max_invocations: limits::INVOCATIONS,
+            max_invocations_per_caller: limits::INVOCATIONS_PER_CALLER,
+            max_rpc_payload: limits::RPC_STREAM_BYTES,
         }
     }
 }

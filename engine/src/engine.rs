@@ -1,6 +1,8 @@
 //! All streams of one participant.
 
+mod calling;
 mod opening;
+mod publishing;
 mod receiving;
 
 use std::collections::VecDeque;
@@ -9,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use lkstream_proto::id::{Identity, ParticipantSid};
-use lkstream_proto::limits::SEQUENCE_MEMORY;
+use lkstream_proto::limits::{PACKET_BYTES, SEQUENCE_MEMORY};
 use lkstream_proto::packet::{Channel, DataPacket, Packet, UserPacket, Value};
 use lkstream_proto::receipt::{self, Receipt, Status};
 use thiserror::Error;
@@ -24,6 +26,7 @@ use crate::limits;
 use crate::listener::{ListenerId, Listeners, TopicFilter};
 use crate::outgoing::{self, Outgoing, OutgoingId};
 use crate::participants::{Capabilities, Participants};
+use crate::rpc::Rpc;
 use crate::stream::StreamKind;
 
 /// Why the connection ended, as the driver says it.
@@ -91,6 +94,9 @@ pub struct Engine {
     counters: Counters,
     random: u64,
     cipher: Option<Cipher>,
+    rpc: Rpc,
+    /// Bytes that a packet of no stream may have.
+    packet_limit: usize,
 }
 
 impl Engine {
@@ -112,6 +118,8 @@ impl Engine {
             counters: Counters::default(),
             random,
             cipher: None,
+            rpc: Rpc::new(&config),
+            packet_limit: PACKET_BYTES,
             config,
         }
     }
@@ -153,6 +161,7 @@ impl Engine {
                 Ok(())
             }
         };
+        self.read_calls(now);
         self.counters.faults += u64::from(received.is_err());
         received
     }
@@ -164,11 +173,15 @@ impl Engine {
         for id in expired.failed {
             self.wake(id);
         }
+        self.read_calls(now);
+        self.expire_calls(now);
     }
 
     /// When [`handle_timeout`](Engine::handle_timeout) wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.incoming.next_deadline()
+        let streams = self.incoming.next_deadline();
+        let calls = self.rpc.calls.next_deadline();
+        streams.into_iter().chain(calls).min()
     }
 
     /// The next packet to send. Call only while the transport has room: what is not polled can
@@ -208,6 +221,7 @@ impl Engine {
             self.loose -= 1;
             self.loose_bytes -= bytes;
         }
+        self.rpc.unpolled -= usize::from(matches!(event, Event::CallEnded { .. }));
         Some(event)
     }
 
@@ -252,6 +266,7 @@ impl Engine {
     pub fn participant_left(&mut self, now: Instant, sid: &ParticipantSid, identity: &Identity) {
         self.participants.remove(identity);
         self.incoming.participant_left(now, sid, identity);
+        self.caller_left(now, identity);
     }
 
     /// The connection is gone: ends every stream, both ways. What arrived can still be read.
@@ -260,8 +275,11 @@ impl Engine {
             .incoming
             .fail_all(&ReadError::ConnectionLost(cause.clone()))
         {
-            self.events.push_back(Event::Readable(id));
+            if !self.rpc.readings.contains_key(&id) {
+                self.events.push_back(Event::Readable(id));
+            }
         }
+        self.calls_lost(&cause);
         self.outgoing.connection_lost(&cause, &mut self.events);
         self.participants.clear();
         self.held.clear();
@@ -339,7 +357,11 @@ impl Engine {
         if let Some(stream) = self.incoming.get_mut(id)
             && std::mem::take(&mut stream.waiting)
         {
-            self.events.push_back(Event::Readable(id));
+            if self.rpc.readings.contains_key(&id) {
+                self.rpc.ready.push(id);
+            } else {
+                self.events.push_back(Event::Readable(id));
+            }
         }
     }
 
@@ -380,6 +402,18 @@ impl Engine {
 /// the number of streams.
 fn loose_bytes(event: &Event) -> Option<usize> {
     match event {
+        Event::SipDtmf { dtmf, .. } => Some(dtmf.digit.len() + limits::QUEUED_OVERHEAD_BYTES),
+        Event::Chat { message, .. } => {
+            let text = message.id.len() + message.message.len();
+            Some(text + limits::QUEUED_OVERHEAD_BYTES)
+        }
+        Event::Transcription { transcription, .. } => {
+            let segments = transcription.segments.iter();
+            let text: usize = segments
+                .map(|each| each.text.len() + each.id.len() + limits::QUEUED_OVERHEAD_BYTES)
+                .sum();
+            Some(text + limits::QUEUED_OVERHEAD_BYTES)
+        }
         Event::UserPacket(message) => Some(message.payload.len() + limits::QUEUED_OVERHEAD_BYTES),
         Event::Receipt { .. } => Some(limits::QUEUED_OVERHEAD_BYTES),
         Event::Unclaimed(info) => {

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use lkstream_proto::id::{Identity, ParticipantSid, StreamId, Topic};
-use lkstream_proto::packet::Channel;
+use lkstream_proto::packet::{Channel, ChatMessage, SipDtmf, Transcription};
 use lkstream_proto::receipt::Status;
 
 use crate::incoming::IncomingId;
 use crate::listener::ListenerId;
 use crate::outgoing::OutgoingId;
+use crate::rpc::{CallId, Invocation, RpcError};
 use crate::stream::StreamInfo;
 
 /// Something happened. Poll with [`Engine::poll_event`](crate::Engine::poll_event) until `None`
@@ -48,6 +49,40 @@ pub enum Event {
     },
     /// A user packet that is not a receipt.
     UserPacket(UserMessage),
+    /// Somebody pressed a telephone key.
+    SipDtmf {
+        /// Who.
+        from: Identity,
+        /// Which key.
+        dtmf: SipDtmf,
+    },
+    /// A chat message of the older kind.
+    Chat {
+        /// Who sent it.
+        from: Identity,
+        /// What it says.
+        message: ChatMessage,
+    },
+    /// Transcribed speech of the older kind.
+    Transcription {
+        /// Who sent it, usually an agent.
+        from: Identity,
+        /// What was said.
+        transcription: Transcription,
+    },
+    /// There is room again for a packet that was refused with
+    /// [`PublishError::Full`](crate::PublishError::Full).
+    Publishable,
+    /// A call of ours has ended.
+    CallEnded {
+        /// The call.
+        id: CallId,
+        /// Its result, or why there is none.
+        result: Result<String, RpcError>,
+    },
+    /// Somebody calls a method that is served here. Answer it, once, with
+    /// [`Engine::respond`](crate::Engine::respond).
+    Invoked(Invocation),
 }
 
 /// A user packet as received (protocol.md §4.1).

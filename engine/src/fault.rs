@@ -108,6 +108,9 @@ pub enum Rule {
     /// A part of a stream was encrypted otherwise than its header.
     #[error("a part of the stream is encrypted otherwise than its header")]
     EncryptionMismatch,
+    /// A request lacks its id, its method, its caller, or a number of its header.
+    #[error("a request for a call is incomplete")]
+    MalformedCall,
 }
 
 /// How often something was dropped or ignored, since the engine was made.
@@ -134,4 +137,14 @@ pub struct Counters {
     pub dropped_receipts: u64,
     /// Packets of a kind the engine has no use for.
     pub other_packets: u64,
+    /// Acknowledgements and responses to calls that are not pending, or of others than were called.
+    pub late_replies: u64,
+    /// Requests that are being handled already.
+    pub duplicate_requests: u64,
+    /// Requests answered with an error before any handler: unknown methods and versions, limits.
+    pub refused_requests: u64,
+    /// Answers to callers that left, and acknowledgements or answers that found no room.
+    pub dropped_replies: u64,
+    /// Published lossy packets that gave way to newer ones.
+    pub dropped_lossy: u64,
 }

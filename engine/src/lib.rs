@@ -50,6 +50,8 @@ pub mod limits;
 mod listener;
 mod outgoing;
 mod participants;
+mod publish;
+pub mod rpc;
 mod stream;
 
 pub use config::Config;
@@ -63,4 +65,6 @@ pub use outgoing::{
     Receipts, WriteError, Written,
 };
 pub use participants::Capabilities;
+pub use publish::{Message, PublishError};
+pub use rpc::{CallId, CallOptions, Invocation, InvocationId, RpcCode, RpcError};
 pub use stream::{Attributes, Content, StreamInfo, StreamKind, TextOperation};

@@ -69,3 +69,31 @@ pub const DEFLATE_LEVEL: u32 = 2;
 pub const DEFLATE_STEP_BYTES: usize = 1024 * 1024;
 /// Streams that are being deflated at once, about 300 kB each; further ones go out uncompressed.
 pub const DEFLATERS: usize = 8;
+/// Time within which a call is acknowledged (protocol.md §6).
+pub const RPC_ROUND_TRIP: Duration = Duration::from_secs(7);
+/// Time within which a call is answered, by default (protocol.md §6).
+pub const RPC_RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time that a handler is told to have, at least (protocol.md §6).
+pub const RPC_HANDLER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time after its sender left in which a reply may still come: signalling overtakes data.
+pub const RPC_LEAVE_GRACE: Duration = Duration::from_secs(1);
+/// Time without a chunk after which a request or response as a stream fails.
+pub const RPC_IDLE: Duration = Duration::from_secs(15);
+/// Bytes of an error's message (protocol.md §6).
+pub const RPC_ERROR_MESSAGE_BYTES: usize = 256;
+/// Bytes of an error's data (protocol.md §6).
+pub const RPC_ERROR_DATA_BYTES: usize = 15_360;
+/// Bytes of a request or response as a stream, uncompressed.
+pub const RPC_STREAM_BYTES: usize = 16 * 1024 * 1024;
+/// Calls of ours that are pending at once.
+pub const CALLS: usize = 1024;
+/// Calls of others that are being read or handled at once.
+pub const INVOCATIONS: usize = 256;
+/// The same, of one caller.
+pub const INVOCATIONS_PER_CALLER: usize = 64;
+/// Queued bytes of packets that an application published.
+pub const PUBLISHED_BYTES: usize = 1024 * 1024;
+/// The same on the lossy channel; then the oldest go.
+pub const PUBLISHED_LOSSY_BYTES: usize = 256 * 1024;
+/// Bytes that sealing adds to a packet, at most (protocol.md §5.8: vector, tag, framing).
+pub const SEALING_BYTES: usize = 64;

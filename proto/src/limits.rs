@@ -16,6 +16,9 @@ pub const PACKET_BYTES: usize = 64_000;
 /// which it also announces as `a=max-message-size` (protocol.md §3.8, §10.2).
 pub const SERVER_PACKET_BYTES: usize = 65_535;
 
+/// Bytes of the argument or result of a remote call as a packet, at most (protocol.md §6).
+pub const RPC_PAYLOAD_BYTES: usize = 15_360;
+
 /// Bytes of an identity at most (protocol.md §1.4).
 pub const IDENTITY_BYTES: usize = 256;
 

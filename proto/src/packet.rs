@@ -206,6 +206,11 @@ impl DataPacket {
         Ok(Self::decode(bytes)?)
     }
 
+    /// Bytes that [`to_bytes`](Self::to_bytes) gives.
+    pub fn size(&self) -> usize {
+        self.encoded_len()
+    }
+
     /// Encodes the packet into one buffer of exactly its size.
     pub fn to_bytes(&self) -> Bytes {
         Bytes::from(self.encode_to_vec())

@@ -125,7 +125,7 @@ impl Engine {
         Ok(stream)
     }
 
-    fn draw_id(&mut self) -> StreamId {
+    pub(super) fn draw_id(&mut self) -> StreamId {
         let mut random = [0; 16];
         for half in random.chunks_exact_mut(8) {
             half.copy_from_slice(&self.draw().to_le_bytes());

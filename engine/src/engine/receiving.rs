@@ -11,6 +11,7 @@ use lkstream_proto::packet::{
 use lkstream_proto::receipt::{self, Receipt, Status};
 use lkstream_proto::splice::{ChunkView, PacketView};
 
+use super::calling::is_call;
 use super::{Engine, fault};
 use crate::delivery::Verdict;
 use crate::encryption::Encryption;
@@ -21,10 +22,10 @@ use crate::limits;
 use crate::stream::{self, Attributes, Content, StreamInfo, TextOperation, from_millis};
 
 /// What the envelope says about who sent a packet, and what the packet weighs.
-struct Envelope<'a> {
-    identity: &'a str,
+pub(super) struct Envelope<'a> {
+    pub(super) identity: &'a str,
     sid: &'a str,
-    sequence: u32,
+    pub(super) sequence: u32,
     size: usize,
     encryption: Encryption,
 }
@@ -134,6 +135,36 @@ impl Engine {
                 self.user(channel, envelope, user);
                 Ok(())
             }
+            Some(Value::RpcRequest(request)) => match channel {
+                Channel::Reliable => self.request_packet(envelope, request),
+                Channel::Lossy => Err(fault(Rule::WrongChannel, None)),
+            },
+            Some(Value::RpcAck(ack)) => {
+                self.call_acknowledged(envelope, &ack);
+                Ok(())
+            }
+            Some(Value::RpcResponse(response)) => {
+                self.response_packet(envelope, response);
+                Ok(())
+            }
+            Some(Value::SipDtmf(dtmf)) => {
+                let from = Identity::from(envelope.identity);
+                self.push_loose(Event::SipDtmf { from, dtmf });
+                Ok(())
+            }
+            Some(Value::ChatMessage(message)) => {
+                let from = Identity::from(envelope.identity);
+                self.push_loose(Event::Chat { from, message });
+                Ok(())
+            }
+            Some(Value::Transcription(transcription)) => {
+                let from = Identity::from(envelope.identity);
+                self.push_loose(Event::Transcription {
+                    from,
+                    transcription,
+                });
+                Ok(())
+            }
             _ => {
                 self.counters.other_packets += 1;
                 Ok(())
@@ -197,11 +228,12 @@ impl Engine {
             publisher: sid(envelope),
             encryption: envelope.encryption,
         };
-        let Some(listener) = self.listeners.find(info.kind(), &info.topic) else {
+        let listener = self.listeners.find(info.kind(), &info.topic);
+        if listener.is_none() && !is_call(&info) {
             self.counters.unclaimed += 1;
             self.push_loose(Event::Unclaimed(info));
             return Ok(());
-        };
+        }
         let limit = self.config.max_incoming;
         if self.incoming.len() >= limit {
             return Err(broken(Rule::TooManyStreams { limit }));
@@ -210,6 +242,12 @@ impl Engine {
         if self.incoming.existing(envelope.publisher()) >= limit {
             return Err(broken(Rule::TooManyStreams { limit }));
         }
+        if is_call(&info) {
+            return self.call_stream(now, envelope, info, encoding, header.inline_content);
+        }
+        let Some(listener) = listener else {
+            return Ok(());
+        };
         let max_payload = self.config.max_payload;
         let event_info = info.clone();
         let mut stream = Stream::new(now, info, encoding, self.config.idle_timeout, max_payload);
@@ -233,7 +271,7 @@ impl Engine {
     }
 
     /// Takes in content that came with its header: all there will be.
-    fn inline(
+    pub(super) fn inline(
         &mut self,
         now: Instant,
         id: IncomingId,

@@ -184,6 +184,13 @@ impl Table {
 
     /// Takes a stream out.
     pub(crate) fn remove(&mut self, now: Instant, id: IncomingId) -> Option<Stream> {
+        let stream = self.forget(id);
+        self.note_flow(now);
+        stream
+    }
+
+    /// Takes a stream out that has nothing unread, so that the flow stays as it is.
+    pub(crate) fn forget(&mut self, id: IncomingId) -> Option<Stream> {
         let stream = self.streams.remove(&id.0)?;
         self.unread -= stream.unread;
         self.timed -= usize::from(is_timed(&stream));
@@ -202,7 +209,6 @@ impl Table {
                 }
             }
         }
-        self.note_flow(now);
         Some(stream)
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use lkstream_proto::packet::DataPacket;
 
-use super::schedule::Schedule;
+use super::schedule::{Place, Schedule};
 use super::stream::Stream;
 use super::whole::Deflaters;
 use super::{OutgoingId, OutgoingState};
@@ -15,6 +15,7 @@ use crate::encryption::{Seal, encode};
 use crate::engine::Lost;
 use crate::event::Event;
 use crate::limits;
+use crate::publish::PublishError;
 
 /// What a packet in the outbox was part of; `None` for packets of no stream.
 type Part = Option<StreamPart>;
@@ -26,6 +27,19 @@ struct StreamPart {
     last: bool,
 }
 
+/// Its key in the schedule; streams count from 1.
+const PUBLISHED: u64 = 0;
+
+/// Packets of an application that are no streams. They take turns with the streams.
+#[derive(Debug, Default)]
+struct Published {
+    queue: VecDeque<(DataPacket, usize)>,
+    bytes: usize,
+    place: Place,
+    /// A packet was refused: tell when there is room.
+    is_blocked: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Table {
     streams: BTreeMap<u64, Stream>,
@@ -33,6 +47,9 @@ pub(crate) struct Table {
     schedule: Schedule,
     /// Packets of no stream: they go first.
     control: VecDeque<DataPacket>,
+    published: Published,
+    lossy: VecDeque<(DataPacket, usize)>,
+    lossy_bytes: usize,
     outbox: Outbox<Part>,
     deflaters: Deflaters,
     write_window: usize,
@@ -46,6 +63,9 @@ impl Table {
             next: 0,
             schedule: Schedule::default(),
             control: VecDeque::new(),
+            published: Published::default(),
+            lossy: VecDeque::new(),
+            lossy_bytes: 0,
             outbox: Outbox::new(),
             deflaters: Deflaters::default(),
             write_window: config.write_window,
@@ -117,6 +137,52 @@ impl Table {
         room
     }
 
+    /// Queues a packet of an application, of `size` bytes.
+    pub(crate) fn queue_published(
+        &mut self,
+        packet: DataPacket,
+        size: usize,
+    ) -> Result<(), PublishError> {
+        let charge = size + limits::QUEUED_OVERHEAD_BYTES;
+        let Published {
+            queue,
+            bytes,
+            place,
+            is_blocked,
+        } = &mut self.published;
+        if *bytes + charge > limits::PUBLISHED_BYTES {
+            *is_blocked = true;
+            return Err(PublishError::Full {
+                queued: *bytes,
+                limit: limits::PUBLISHED_BYTES,
+            });
+        }
+        *bytes += charge;
+        queue.push_back((packet, charge));
+        self.schedule.wake(PUBLISHED, place);
+        Ok(())
+    }
+
+    /// Queues a lossy packet of `size` bytes; how many older ones gave way.
+    pub(crate) fn queue_lossy(&mut self, packet: DataPacket, size: usize) -> u64 {
+        let charge = size + limits::QUEUED_OVERHEAD_BYTES;
+        let mut dropped = 0;
+        while self.lossy_bytes + charge > limits::PUBLISHED_LOSSY_BYTES
+            && self.next_lossy().is_some()
+        {
+            dropped += 1;
+        }
+        self.lossy_bytes += charge;
+        self.lossy.push_back((packet, charge));
+        dropped
+    }
+
+    pub(crate) fn next_lossy(&mut self) -> Option<DataPacket> {
+        let (packet, charge) = self.lossy.pop_front()?;
+        self.lossy_bytes -= charge;
+        Some(packet)
+    }
+
     /// The next packet of the reliable channel, in its final form.
     /// Sealed with `seal`.
     pub(crate) fn next_packet(
@@ -142,6 +208,23 @@ impl Table {
             return Some(bytes);
         }
         while let Some(key) = self.schedule.front() {
+            if key == PUBLISHED {
+                let published = &mut self.published;
+                let Some((mut packet, charge)) = published.queue.pop_front() else {
+                    self.schedule.pass(&mut published.place);
+                    continue;
+                };
+                published.bytes -= charge;
+                if published.is_blocked && published.bytes <= limits::PUBLISHED_BYTES / 2 {
+                    published.is_blocked = false;
+                    events.push_back(Event::Publishable);
+                }
+                packet.sequence = sequence;
+                let bytes = encode(packet, seal.as_mut());
+                self.schedule.spend(bytes.len(), &mut published.place);
+                self.outbox.put(bytes.clone(), None);
+                return Some(bytes);
+            }
             let Some(stream) = self.streams.get_mut(&key) else {
                 self.schedule.drop_front();
                 continue;
@@ -210,6 +293,9 @@ impl Table {
     pub(crate) fn connection_lost(&mut self, cause: &Lost, events: &mut VecDeque<Event>) {
         self.schedule.clear();
         self.control.clear();
+        self.published = Published::default();
+        self.lossy.clear();
+        self.lossy_bytes = 0;
         self.outbox = Outbox::new();
         self.streams.retain(|_, stream| !stream.released);
         for (key, stream) in &mut self.streams {
