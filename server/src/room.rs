@@ -129,6 +129,11 @@ impl Room {
         &self.options.sid
     }
 
+    /// Its bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
     /// Participants in it, hidden ones included, leavers not.
     pub fn participants(&self) -> usize {
         self.by_identity.len()

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use lkstream_proto::packet::{Channel, DataPacket, UserPacket, Value};
 use lkstream_proto::participant::{DisconnectReason, ParticipantState};
-use lkstream_proto::signal::{LeaveAction, LeaveRequest, Ping, Request, Response};
+use lkstream_proto::signal::{LeaveAction, LeaveRequest, Ping, Request, Response, SignalRequest};
 use lkstream_proto::token::ApiKeys;
 use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, Server};
 use std::time::{Duration, SystemTime};
@@ -416,4 +416,63 @@ async fn a_slow_reader_slows_the_sender_and_loses_nothing() {
         .map(|(_, packet)| packet.sequence)
         .collect();
     assert_eq!(sequences, (1..=sent).collect::<Vec<u32>>());
+}
+
+/// How somebody goes whose ABORT overtakes everything else.
+#[derive(Clone, Copy, Debug)]
+enum Going {
+    LeaveLater,
+    LinkClosed,
+    Crash,
+}
+
+#[tokio::test]
+async fn what_was_sent_before_an_abort_arrives() {
+    for going in [Going::LeaveLater, Going::LinkClosed, Going::Crash] {
+        for (packets, size) in [(1, 5), (3, 900), (330, 15_000)] {
+            let server = server().await;
+            let mut alice = Participant::join(&server, &token("alice", "room")).await;
+            let mut bob = Participant::join(&server, &token("bob", "room")).await;
+            bob.reads = false;
+            let channel = alice.reliable.unwrap();
+            for number in 1..=packets {
+                let payload = Bytes::from(vec![number as u8; size]);
+                let packet = user(number, payload).to_bytes();
+                until_both(&mut alice, &mut bob, "room", |alice, _| {
+                    alice.peer.room(channel) > 0
+                })
+                .await;
+                alice.send_bytes(Channel::Reliable, packet).await;
+            }
+            if packets > 100 {
+                // More than bob's side takes: the rest waits in alice's connection at the server, unread.
+                until_both(&mut alice, &mut bob, "everything sent", |alice, _| {
+                    alice.peer.buffered(channel) == 0
+                })
+                .await;
+                assert!(server.stats().await.packets.braked > 0);
+            }
+            alice.hang_up();
+            let mut ws = alice.ws.take();
+            if matches!(going, Going::LinkClosed) {
+                ws = None;
+            }
+            if let (Going::LeaveLater, Some(ws)) = (going, &mut ws) {
+                let leave = SignalRequest::from(Request::Leave(LeaveRequest::default()));
+                ws.send(Message::Binary(leave.to_bytes())).await.unwrap();
+            }
+            bob.reads = true;
+            bob.until("the end of alice", |bob| {
+                states(bob, "alice").last() == Some(&ParticipantState::Disconnected)
+            })
+            .await;
+            let sequences: Vec<u32> = bob
+                .packets
+                .iter()
+                .map(|(_, packet)| packet.sequence)
+                .collect();
+            let expected: Vec<u32> = (1..=packets).collect();
+            assert_eq!(sequences, expected, "{going:?}");
+        }
+    }
 }

@@ -213,9 +213,14 @@ impl Room {
     }
 
     pub(super) fn acknowledged(&mut self, id: MemberId, total: u64) {
+        let now = self.last_now;
         let Some(member) = self.member_mut(id) else {
             return;
         };
+        if total > member.acknowledged && member.waiting_since.is_some() {
+            // After an outage its full transport empties long before it can take more.
+            member.waiting_since = Some(now);
+        }
         member.acknowledged = total;
         if self.leaving.is_empty() {
             return;

@@ -17,10 +17,11 @@ pub struct Limits {
     pub room_log: usize,
     /// A publisher is slowed while a draining subscriber is more than this many bytes behind it. Default 1 MiB.
     pub brake: usize,
-    /// A subscriber that has taken nothing for this long, while something waits for it, no longer slows a publisher that
-    /// has other listeners. Default 5 s.
+    /// A subscriber that has taken and acknowledged nothing for this long, while something waits for it, no longer slows a
+    /// publisher that has other listeners. Default 5 s.
     pub stalled_after: Duration,
-    /// A subscriber that has taken nothing for this long, while something waits for it, is cut. Default 15 s.
+    /// A subscriber that has taken and acknowledged nothing for this long, while something waits for it, is cut.
+    /// Default 15 s.
     pub cut_after: Duration,
     /// Lossy packets that wait for one subscriber, in bytes; the oldest are dropped. Default 256 KiB.
     pub lossy_queue: usize,

@@ -39,7 +39,7 @@ pub(super) struct Member {
     pub(super) turns: VecDeque<Slot>,
     /// Cost of all that waits.
     pub(super) behind: usize,
-    /// Since when something waits and nothing was taken.
+    /// Since when something waits and nothing was taken or acknowledged.
     pub(super) waiting_since: Option<Instant>,
     pub(super) woken: bool,
     pub(super) lossy: VecDeque<Bytes>,

@@ -57,6 +57,8 @@ pub(super) struct Connection {
     backlog_bytes: usize,
     finish_at: Option<Instant>,
     closed: bool,
+    /// Its own side has closed the connection: what is unread goes to the room until then, before the room hears of it.
+    gone_at: Option<Instant>,
 }
 
 impl Connection {
@@ -86,6 +88,7 @@ impl Connection {
             backlog_bytes: 0,
             finish_at: None,
             closed: false,
+            gone_at: None,
         }
     }
 
@@ -100,15 +103,16 @@ impl Connection {
         let transport = self.peer.as_ref().and_then(Peer::poll_timeout);
         // Past its end it waits for the room, not for a timer.
         let finish = self.finish_at.filter(|finish_at| *finish_at > now);
-        match (transport, finish) {
-            (Some(transport), Some(finish)) => Some(transport.min(finish)),
-            (transport, finish) => transport.or(finish),
-        }
+        [transport, finish, self.gone_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Passes on what the transport says.
     pub(super) fn handle_events(&mut self, now: Instant, room: &mut Room) {
         let member = self.member;
+        let leave_drain = room.limits().leave_drain;
         let mut tell = |input| {
             // Only packets are refused.
             let _ = room.handle_input(now, input);
@@ -139,7 +143,7 @@ impl Connection {
                 Event::Failed => tell(Input::ConnectionLost(member)),
                 Event::Closed(_) => {
                     self.closed = true;
-                    tell(Input::ConnectionClosed(member));
+                    self.gone_at = Some(now + leave_drain);
                 }
                 // Reading, writing and acknowledgements are looked at in every turn; short silences pass.
                 _ => {}
@@ -155,7 +159,7 @@ impl Connection {
         if finishing.is_some() && in_flight {
             self.hoard();
         }
-        let mut more = true;
+        let (mut more, mut is_empty) = (true, false);
         for _ in 0..READS_A_TURN {
             if !room.accepts(now, from) {
                 more = false;
@@ -163,7 +167,7 @@ impl Connection {
             }
             let received = self.next_received(in_flight);
             let Some(bytes) = received else {
-                more = false;
+                (more, is_empty) = (false, true);
                 break;
             };
             let _ = room.handle_input(
@@ -191,6 +195,13 @@ impl Connection {
         if finishing.is_some() && self.backlog.is_empty() && !more && (self.closed || !in_flight) {
             self.finish_at = None;
             let _ = room.handle_input(now, Input::Finished(from));
+        }
+        if self
+            .gone_at
+            .is_some_and(|gone_at| is_empty || gone_at <= now)
+        {
+            self.gone_at = None;
+            let _ = room.handle_input(now, Input::ConnectionClosed(from));
         }
         more
     }

@@ -152,6 +152,12 @@ impl Participant {
         self.apply_answer(id);
     }
 
+    /// Closes the peer connection, as those do whose signalling leave comes later or not at all.
+    pub fn hang_up(&mut self) {
+        self.peer.close(Instant::now());
+        self.flush();
+    }
+
     /// Opens a new signal link for the same session.
     pub async fn resume(&mut self, server: &Server, token: &str) {
         let mut join = Join::new(client_info());
