@@ -96,9 +96,7 @@ pub enum Receipts {
     /// No.
     #[default]
     None,
-    /// Yes; those that can answer do, as [`Event::Receipt`](crate::Event::Receipt). A stream
-    /// without `total_length` then says its length in its trailer (attribute `lkstream.length`),
-    /// and our receivers check it.
+    /// Yes; those that can answer do, as [`Event::Receipt`](crate::Event::Receipt).
     Request,
 }
 
@@ -200,7 +198,9 @@ impl<'a> Outgoing<'a> {
         written.unwrap_or(Err(WriteError::Closed))
     }
 
-    /// Ends the stream well; `attributes` are merged over the header's.
+    /// Ends the stream well; `attributes` are merged over the header's. A stream opened without
+    /// `total_length` says its length here, in the attribute `lkstream.length`; our receivers
+    /// check it and take it off, official ones show it.
     ///
     /// # Errors
     /// See [`CloseError`].
@@ -222,7 +222,8 @@ impl<'a> Outgoing<'a> {
                 stream.abort("fewer bytes were written than declared");
                 return Err(CloseError::Incomplete { declared, written });
             }
-            if stream.wants_receipts && stream.info.total_length.is_none() {
+            // A server may drop the last chunks of a stream for a slow receiver; it must not look whole then.
+            if stream.info.total_length.is_none() {
                 attributes.insert(LENGTH_ATTRIBUTE.to_owned(), written.to_string());
             }
             let trailer = Trailer {

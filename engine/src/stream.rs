@@ -9,8 +9,8 @@ use lkstream_proto::id::{Identity, ParticipantSid, StreamId, Topic};
 /// The attributes of a stream, in the order of their keys.
 pub type Attributes = BTreeMap<String, String>;
 
-/// Trailer attribute in which our senders say how many bytes a stream had whose header could not,
-/// when they ask for receipts: so no chunk that a server dropped at the end goes unnoticed.
+/// Trailer attribute in which our senders say how many bytes a stream had whose header could not:
+/// so no chunk that a server dropped at the end goes unnoticed by our receivers.
 pub(crate) const LENGTH_ATTRIBUTE: &str = "lkstream.length";
 
 /// Whether a stream carries text or bytes.

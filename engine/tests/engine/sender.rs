@@ -417,7 +417,7 @@ fn a_trailer_carries_the_closing_attributes_within_a_packet() {
     let packets = peer.sent();
     assert_eq!(
         trailer_of(&packets[1]).attributes,
-        attributes(&[("final", "yes")])
+        attributes(&[("final", "yes"), ("lkstream.length", "0")])
     );
 }
 
@@ -601,9 +601,20 @@ fn receipts_are_asked_for_by_an_attribute() {
     );
     let wanted = attributes(&[("lkstream.receipt", "1")]);
     assert_eq!(header_of(&packets[0]).attributes, wanted);
-    // Whoever waits for a confirmation says how much there is to confirm.
-    let length = attributes(&[("lkstream.length", "1")]);
-    assert_eq!(trailer_of(&packets[2]).attributes, length);
+}
+
+/// A server may drop a slow receiver's packets (protocol.md §4.4): our receivers then know.
+#[test]
+fn an_open_length_is_said_in_the_trailer() {
+    let packets = send(text(), &[b"x", b"yz"]);
+    let length = attributes(&[("lkstream.length", "3")]);
+    assert_eq!(trailer_of(&packets[3]).attributes, length);
+    let declared = OpenOptions {
+        total_length: Some(3),
+        ..text()
+    };
+    let packets = send(declared, &[b"xyz"]);
+    assert!(trailer_of(&packets[2]).attributes.is_empty());
 }
 
 #[test]
