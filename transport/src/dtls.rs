@@ -12,6 +12,7 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_shared::TransportProtocol;
 
 use crate::certificate::{Certificate, Fingerprint};
+use crate::flight::Flight;
 use crate::record::{self, KeyTap, RecordLayer};
 
 /// rtc-dtls keys a connection by remote address; ours outlives every address, so it gets a fixed one.
@@ -25,12 +26,6 @@ const HANDSHAKE_BYTES: usize = 1_200;
 
 /// `close_notify`, level warning (RFC 5246 §7.2).
 const CLOSE_NOTIFY: [u8; 2] = [1, 0];
-
-/// Datagrams of the last flight that are kept, for a client that did not get them.
-const LAST_FLIGHT: usize = 4;
-
-/// Shortest time between two repetitions of the last flight, so that forged records ask for no flood.
-const REPEAT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Which side of the handshake we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +62,7 @@ pub(crate) struct Dtls {
     /// Something was received.
     is_answered: bool,
     closed: bool,
-    /// What the server of the handshake said last, as rtc-dtls wrote it.
-    last_flight: Vec<Vec<u8>>,
-    /// How much of it was said again; all of it when nobody asks.
-    repeated: usize,
-    repeated_at: Option<Instant>,
+    flight: Flight,
 }
 
 impl Dtls {
@@ -110,9 +101,7 @@ impl Dtls {
             started: false,
             is_answered: false,
             closed: false,
-            last_flight: Vec::new(),
-            repeated: LAST_FLIGHT,
-            repeated_at: None,
+            flight: Flight::default(),
         })
     }
 
@@ -151,6 +140,7 @@ impl Dtls {
             && let Some(at) = self.endpoint.poll_timeout(&FIXED)
         {
             // The timer cannot be fired, but its time can be told.
+            self.flight.is_over = true;
             let _ = self.endpoint.handle_timeout(FIXED, at);
         }
     }
@@ -189,9 +179,6 @@ impl Dtls {
             outcome = Outcome::Refused;
         }
         if foreign {
-            if record::records(datagram).any(|record| record::is_handshake(record.kind)) {
-                self.repeat_last_flight(now);
-            }
             for record in record::records(datagram) {
                 if record.kind != record::APPLICATION_DATA {
                     match self.handshake(now, record.bytes, &mut deliver) {
@@ -214,6 +201,7 @@ impl Dtls {
             return Outcome::Refused;
         }
         self.is_answered = true;
+        self.flight.hear(now, datagram);
         let Ok(events) = self
             .endpoint
             .read(now, FIXED, None, BytesMut::from(datagram))
@@ -265,35 +253,19 @@ impl Dtls {
         }
     }
 
-    /// A client that repeats its last flight has not got ours, which answers it (RFC 6347 §4.2.4). rtc-dtls leaves it
-    /// without: one lost datagram would cost the connection.
-    fn repeat_last_flight(&mut self, now: Instant) {
-        let is_due = self
-            .repeated_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_INTERVAL);
-        if self.side == Side::Server && is_due {
-            self.repeated_at = Some(now);
-            self.repeated = 0;
-        }
-    }
-
     /// The next datagram of the handshake layer.
     pub(crate) fn poll_handshake(&mut self) -> Option<Vec<u8>> {
-        if let Some(transmit) = self.endpoint.poll_transmit() {
-            let datagram = transmit.message;
-            let Some(layer) = &mut self.records else {
-                return Some(datagram.to_vec());
-            };
-            if self.last_flight.len() < LAST_FLIGHT
-                && record::records(&datagram).all(|record| record::is_handshake(record.kind))
-            {
-                self.last_flight.push(datagram.to_vec());
+        let datagram = match self.endpoint.poll_transmit() {
+            Some(transmit) => {
+                self.flight.say(&transmit.message);
+                transmit.message.to_vec()
             }
-            return Some(layer.renumber(&datagram));
-        }
-        let datagram = self.last_flight.get(self.repeated)?;
-        self.repeated += 1;
-        Some(self.records.as_mut()?.renumber(datagram))
+            None => self.flight.repetition()?.to_vec(),
+        };
+        Some(match &mut self.records {
+            Some(layer) => layer.renumber(&datagram),
+            None => datagram,
+        })
     }
 
     /// Size of a record with this much plaintext.
@@ -328,6 +300,8 @@ impl Dtls {
             .endpoint
             .poll_timeout(&FIXED)
             .is_some_and(|at| at <= now);
+        // What rtc-dtls says again takes the place of what was kept.
+        self.flight.is_over |= due;
         if due && self.endpoint.handle_timeout(FIXED, now).is_err() && self.records.is_none() {
             self.closed = true;
             return Outcome::Failed;

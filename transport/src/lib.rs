@@ -15,6 +15,7 @@ mod dcep;
 mod dtls;
 mod error;
 mod event;
+mod flight;
 mod ice;
 pub mod limits;
 mod peer;

@@ -41,6 +41,17 @@ pub(crate) struct Record<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
+impl Record<'_> {
+    /// The number of the handshake message in it, where that is readable (RFC 6347 §4.2.2).
+    pub(crate) fn message_number(&self) -> Option<u16> {
+        if self.kind != HANDSHAKE[0] || self.epoch != 0 {
+            return None;
+        }
+        let number = self.bytes.get(HEADER_BYTES + 4..HEADER_BYTES + 6)?;
+        Some(u16::from_be_bytes([number[0], number[1]]))
+    }
+}
+
 /// The records of a datagram; stops at the first that is cut short.
 pub(crate) fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
     std::iter::from_fn(move || {

@@ -1,0 +1,136 @@
+//! Our last flight of the DTLS handshake, to say it again when the other side repeats its own (RFC 6347 §4.2.4).
+//!
+//! rtc-dtls does not answer a repeated flight, and it starts its own timer anew with each datagram. Two sides of its kind
+//! keep each other silent once a flight is lost: one repeats what the other has, the other never repeats what was lost.
+
+use std::time::{Duration, Instant};
+
+use crate::record;
+
+/// Datagrams of one flight that are kept; ours have one or two.
+const DATAGRAMS: usize = 8;
+
+/// Shortest time between two repetitions: forged messages ask for no flood, two sides that answer each other for no storm.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// What was said last, and how far the other side was heard.
+#[derive(Default)]
+pub(crate) struct Flight {
+    datagrams: Vec<Vec<u8>>,
+    /// What is said next starts another flight, or this one anew.
+    pub(crate) is_over: bool,
+    /// The highest message number heard (RFC 6347 §4.2.2).
+    heard: Option<u16>,
+    /// How many datagrams wait to be said again: the last ones.
+    waiting: usize,
+    repeated: Option<Instant>,
+}
+
+impl Flight {
+    /// A datagram that goes out. What is no handshake is not kept.
+    pub(crate) fn say(&mut self, datagram: &[u8]) {
+        if !record::records(datagram).all(|record| record::is_handshake(record.kind)) {
+            return;
+        }
+        if self.is_over {
+            self.is_over = false;
+            self.datagrams.clear();
+        }
+        if self.datagrams.len() < DATAGRAMS {
+            self.datagrams.push(datagram.to_vec());
+        }
+        self.waiting = 0;
+    }
+
+    /// A datagram that came in. When it has no handshake message but old ones, ours was lost.
+    pub(crate) fn hear(&mut self, now: Instant, datagram: &[u8]) {
+        let Some(highest) = record::records(datagram)
+            .filter_map(|record| record.message_number())
+            .max()
+        else {
+            return;
+        };
+        if self.heard.is_none_or(|heard| heard < highest) {
+            self.heard = Some(highest);
+            self.is_over = true;
+            self.waiting = 0;
+        } else if self
+            .repeated
+            .is_none_or(|at| now.saturating_duration_since(at) >= INTERVAL)
+        {
+            self.repeated = Some(now);
+            self.waiting = self.datagrams.len();
+        }
+    }
+
+    /// The next datagram to say again.
+    pub(crate) fn repetition(&mut self) -> Option<&[u8]> {
+        let at = self.datagrams.len().checked_sub(self.waiting)?;
+        let datagram = self.datagrams.get(at)?;
+        self.waiting -= 1;
+        Some(datagram)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A plaintext handshake record with this message number.
+    fn message(number: u16) -> Vec<u8> {
+        let mut record = vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12];
+        let [high, low] = number.to_be_bytes();
+        record.extend_from_slice(&[1, 0, 0, 0, high, low, 0, 0, 0, 0, 0, 0]);
+        record
+    }
+
+    fn repetitions(flight: &mut Flight) -> usize {
+        std::iter::from_fn(|| flight.repetition().map(<[u8]>::len)).count()
+    }
+
+    #[test]
+    fn a_repeated_message_is_answered_by_the_flight_that_was_lost() {
+        let now = Instant::now();
+        let mut flight = Flight::default();
+        flight.hear(now, &message(0));
+        flight.say(&message(10));
+        flight.say(&message(11));
+        assert_eq!(repetitions(&mut flight), 0);
+
+        flight.hear(now, &message(0));
+        assert_eq!(flight.repetition().unwrap(), message(10));
+        assert_eq!(flight.repetition().unwrap(), message(11));
+        assert_eq!(flight.repetition(), None);
+
+        flight.hear(now + INTERVAL / 2, &message(0));
+        assert_eq!(repetitions(&mut flight), 0, "too soon");
+        flight.hear(now + INTERVAL, &message(0));
+        assert_eq!(repetitions(&mut flight), 2);
+    }
+
+    #[test]
+    fn a_new_message_starts_a_new_flight() {
+        let now = Instant::now();
+        let mut flight = Flight::default();
+        flight.hear(now, &message(0));
+        flight.say(&message(10));
+        flight.hear(now, &message(1));
+        flight.say(&message(11));
+        flight.hear(now, &message(1));
+        assert_eq!(flight.repetition().unwrap(), message(11));
+        assert_eq!(flight.repetition(), None);
+    }
+
+    #[test]
+    fn what_is_no_handshake_is_neither_kept_nor_answered() {
+        let now = Instant::now();
+        let mut flight = Flight::default();
+        let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0];
+        flight.say(&alert);
+        flight.hear(now, &message(0));
+        flight.hear(now, &alert);
+        flight.hear(now, &message(0));
+        assert_eq!(repetitions(&mut flight), 0);
+    }
+}
