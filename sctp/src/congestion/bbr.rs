@@ -1,0 +1,716 @@
+//! Model-based control after draft-ietf-ccwg-bbr (version 3 of BBR).
+//!
+//! The model is the bandwidth of the bottleneck and the round trip without queue. The states:
+//!
+//! ```text
+//! Startup -> Drain -> Down -> Cruise -> Refill -> Up -> Down ...
+//!      ^                 any -> ProbeRtt (every 5 s without a lower round trip) -> Down or Startup
+//!      +----------------------------+
+//! ```
+//!
+//! Names follow the draft where it has them; "short term" bounds hold until the next probe, "long term" ones until a
+//! probe moves them.
+
+use std::time::{Duration, Instant};
+
+use super::{Acknowledged, Controller, Lost};
+use crate::limits::{INITIAL_WINDOW_PACKETS, SEND_WINDOW};
+use crate::random::Random;
+use crate::rate::RateSample;
+
+/// draft §2.4 and following: the numbers of the algorithm.
+const STARTUP_PACING: f64 = 2.77;
+const DRAIN_PACING: f64 = 0.5;
+const DOWN_PACING: f64 = 0.9;
+const UP_PACING: f64 = 1.25;
+const CRUISE_WINDOW: f64 = 2.0;
+const UP_WINDOW: f64 = 2.25;
+const PROBE_RTT_WINDOW: f64 = 0.5;
+const PACING_MARGIN: f64 = 0.99;
+const LOSS_THRESHOLD: f64 = 0.02;
+const BETA: f64 = 0.7;
+const HEADROOM: f64 = 0.15;
+const STARTUP_GROWTH: f64 = 1.25;
+const STARTUP_ROUNDS: u32 = 3;
+const STARTUP_LOSSES: u32 = 6;
+const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
+const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
+const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
+const MIN_WINDOW_PACKETS: u64 = 4;
+const EXTRA_ROUNDS: u64 = 10;
+const RENO_ROUNDS: u64 = 63;
+/// Before a round trip is known.
+const INITIAL_RTT: Duration = Duration::from_millis(1);
+/// A link without delay must not make the model zero.
+const LEAST_RTT: Duration = Duration::from_micros(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Startup,
+    Drain,
+    Down,
+    Cruise,
+    Refill,
+    Up,
+    ProbeRtt,
+}
+
+/// What the acknowledgements of this time are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AckPhase {
+    Neither,
+    Starting,
+    Feedback,
+    Stopping,
+    Refilling,
+}
+
+#[derive(Debug)]
+pub(crate) struct Bbr {
+    packet: u64,
+    random: Random,
+    state: State,
+    pacing_gain: f64,
+    window_gain: f64,
+    pacing_rate: f64,
+    window: u64,
+    prior_window: u64,
+    has_rtt: bool,
+
+    // Rounds.
+    round: u64,
+    next_round_delivered: u64,
+    is_round_start: bool,
+    idle_restart: bool,
+
+    // The bandwidth.
+    max_bandwidth: [f64; 2],
+    bandwidth: f64,
+    bandwidth_short_term: f64,
+    bandwidth_latest: f64,
+
+    // What may be in flight.
+    inflight_long_term: u64,
+    inflight_short_term: u64,
+    inflight_latest: u64,
+
+    // Startup.
+    full_bandwidth: f64,
+    full_bandwidth_rounds: u32,
+    is_full_now: bool,
+    is_full: bool,
+
+    // Losses.
+    is_loss_in_round: bool,
+    is_loss_round_start: bool,
+    loss_round_delivered: u64,
+    loss_events_in_round: u32,
+    lost_in_round: u64,
+
+    // The round trip.
+    min_rtt: Option<Duration>,
+    min_rtt_at: Instant,
+    probe_rtt_min: Option<Duration>,
+    probe_rtt_min_at: Instant,
+    probe_rtt_expired: bool,
+    probe_rtt_done_at: Option<Instant>,
+    probe_rtt_round_done: bool,
+
+    // Probing for bandwidth.
+    phase: AckPhase,
+    cycle_at: Instant,
+    rounds_since_probe: u64,
+    probe_wait: Duration,
+    is_probe_sampled: bool,
+    up_rounds: u32,
+    up_acknowledged: u64,
+    up_step: u64,
+
+    // Acknowledgements in bunches.
+    extra_at: Instant,
+    extra_delivered: u64,
+    extra: [(u64, u64); 2],
+}
+
+impl Bbr {
+    pub(crate) fn new(now: Instant, packet: u64, seed: u64, rtt: Option<Duration>) -> Self {
+        let window = packet * INITIAL_WINDOW_PACKETS;
+        let nominal = window as f64 / rtt.unwrap_or(INITIAL_RTT).max(LEAST_RTT).as_secs_f64();
+        Self {
+            packet,
+            random: Random::new(seed),
+            state: State::Startup,
+            pacing_gain: STARTUP_PACING,
+            window_gain: CRUISE_WINDOW,
+            pacing_rate: STARTUP_PACING * nominal,
+            window,
+            prior_window: 0,
+            has_rtt: rtt.is_some(),
+            round: 0,
+            next_round_delivered: 0,
+            is_round_start: false,
+            idle_restart: false,
+            max_bandwidth: [0.0; 2],
+            bandwidth: 0.0,
+            bandwidth_short_term: f64::INFINITY,
+            bandwidth_latest: 0.0,
+            inflight_long_term: u64::MAX,
+            inflight_short_term: u64::MAX,
+            inflight_latest: 0,
+            full_bandwidth: 0.0,
+            full_bandwidth_rounds: 0,
+            is_full_now: false,
+            is_full: false,
+            is_loss_in_round: false,
+            is_loss_round_start: false,
+            loss_round_delivered: 0,
+            loss_events_in_round: 0,
+            lost_in_round: 0,
+            min_rtt: rtt,
+            min_rtt_at: now,
+            probe_rtt_min: rtt,
+            probe_rtt_min_at: now,
+            probe_rtt_expired: false,
+            probe_rtt_done_at: None,
+            probe_rtt_round_done: false,
+            phase: AckPhase::Neither,
+            cycle_at: now,
+            rounds_since_probe: 0,
+            probe_wait: Duration::ZERO,
+            is_probe_sampled: false,
+            up_rounds: 0,
+            up_acknowledged: 0,
+            up_step: u64::MAX,
+            extra_at: now,
+            extra_delivered: 0,
+            extra: [(0, 0); 2],
+        }
+    }
+
+    // ---- The model
+
+    fn max_bandwidth(&self) -> f64 {
+        self.max_bandwidth[0].max(self.max_bandwidth[1])
+    }
+
+    fn product(&self, bandwidth: f64, gain: f64) -> u64 {
+        match self.min_rtt {
+            None => self.packet * INITIAL_WINDOW_PACKETS,
+            Some(rtt) => (gain * bandwidth * rtt.max(LEAST_RTT).as_secs_f64()) as u64,
+        }
+    }
+
+    /// What may be in flight at this gain, with some room for what waits in buffers of the sending host.
+    fn inflight(&self, bandwidth: f64, gain: f64) -> u64 {
+        self.quantized(self.product(bandwidth, gain))
+    }
+
+    fn quantized(&self, inflight: u64) -> u64 {
+        let quantum = ((self.pacing_rate / 1_000.0) as u64).clamp(2 * self.packet, 64 * 1024);
+        let inflight = inflight.max(3 * quantum).max(self.least_window());
+        if self.state == State::Up {
+            inflight + 2 * self.packet
+        } else {
+            inflight
+        }
+    }
+
+    fn least_window(&self) -> u64 {
+        MIN_WINDOW_PACKETS * self.packet
+    }
+
+    fn with_headroom(&self) -> u64 {
+        if self.inflight_long_term == u64::MAX {
+            return u64::MAX;
+        }
+        let headroom = ((self.inflight_long_term as f64 * HEADROOM) as u64).max(self.packet);
+        self.inflight_long_term
+            .saturating_sub(headroom)
+            .max(self.least_window())
+    }
+
+    fn is_probing_bandwidth(&self) -> bool {
+        matches!(self.state, State::Startup | State::Refill | State::Up)
+    }
+
+    fn is_in_cycle(&self) -> bool {
+        matches!(
+            self.state,
+            State::Down | State::Cruise | State::Refill | State::Up
+        )
+    }
+
+    fn start_round(&mut self, delivered: u64) {
+        self.next_round_delivered = delivered;
+    }
+
+    fn update_model(&mut self, ack: &Acknowledged, sample: &RateSample) {
+        self.update_latest(ack, sample);
+        self.update_round(ack, sample);
+        if sample.rate > 0.0 && (sample.rate >= self.max_bandwidth() || !sample.is_app_limited) {
+            self.max_bandwidth[1] = self.max_bandwidth[1].max(sample.rate);
+        }
+        if self.is_loss_round_start {
+            self.adapt_short_term();
+        }
+        self.update_extra(ack);
+        self.check_full(sample);
+        self.check_startup_loss(ack);
+        if self.is_loss_round_start {
+            self.is_loss_in_round = false;
+            self.loss_events_in_round = 0;
+            self.lost_in_round = 0;
+        }
+        if self.state == State::Startup && self.is_full {
+            self.enter(State::Drain);
+        }
+        if self.state == State::Drain && ack.flight <= self.inflight(self.bandwidth, 1.0) {
+            self.start_down(ack.now, ack.delivered);
+        }
+        self.update_cycle(ack, sample);
+        self.update_min_rtt(ack);
+        self.check_probe_rtt(ack);
+        if self.is_loss_round_start {
+            self.bandwidth_latest = sample.rate;
+            self.inflight_latest = sample.delivered;
+        }
+        self.bandwidth = self.max_bandwidth().min(self.bandwidth_short_term);
+    }
+
+    fn update_latest(&mut self, ack: &Acknowledged, sample: &RateSample) {
+        self.is_loss_round_start = false;
+        self.bandwidth_latest = self.bandwidth_latest.max(sample.rate);
+        self.inflight_latest = self.inflight_latest.max(sample.delivered);
+        if sample.prior_delivered >= self.loss_round_delivered {
+            self.loss_round_delivered = ack.delivered;
+            self.is_loss_round_start = true;
+        }
+    }
+
+    fn update_round(&mut self, ack: &Acknowledged, sample: &RateSample) {
+        self.is_round_start = false;
+        if sample.prior_delivered >= self.next_round_delivered {
+            self.start_round(ack.delivered);
+            self.round += 1;
+            self.rounds_since_probe += 1;
+            self.is_round_start = true;
+        }
+    }
+
+    /// Losses outside of probing lower the short-term bounds once a round.
+    fn adapt_short_term(&mut self) {
+        if self.is_probing_bandwidth() || !self.is_loss_in_round {
+            return;
+        }
+        if self.bandwidth_short_term.is_infinite() {
+            self.bandwidth_short_term = self.max_bandwidth();
+        }
+        if self.inflight_short_term == u64::MAX {
+            self.inflight_short_term = self.window;
+        }
+        self.bandwidth_short_term = self.bandwidth_latest.max(BETA * self.bandwidth_short_term);
+        let reduced = (BETA * self.inflight_short_term as f64) as u64;
+        self.inflight_short_term = self.inflight_latest.max(reduced);
+    }
+
+    fn reset_short_term(&mut self) {
+        self.bandwidth_short_term = f64::INFINITY;
+        self.inflight_short_term = u64::MAX;
+    }
+
+    fn update_extra(&mut self, ack: &Acknowledged) {
+        let passed = ack.now.saturating_duration_since(self.extra_at);
+        let mut expected = (self.bandwidth * passed.as_secs_f64()) as u64;
+        if self.extra_delivered <= expected {
+            self.extra_delivered = 0;
+            self.extra_at = ack.now;
+            expected = 0;
+        }
+        self.extra_delivered += ack.bytes;
+        let extra = (self.extra_delivered - expected).min(self.window);
+        // The greatest of the last ten rounds, in two halves.
+        let rounds = if self.is_full { EXTRA_ROUNDS } else { 1 };
+        if self.round >= self.extra[1].0 + rounds.div_ceil(2) {
+            self.extra[0] = self.extra[1];
+            self.extra[1] = (self.round, 0);
+        }
+        self.extra[1].1 = self.extra[1].1.max(extra);
+    }
+
+    fn extra(&self) -> u64 {
+        self.extra[0].1.max(self.extra[1].1)
+    }
+
+    // ---- Startup and drain
+
+    fn reset_full(&mut self) {
+        self.full_bandwidth = 0.0;
+        self.full_bandwidth_rounds = 0;
+        self.is_full_now = false;
+    }
+
+    fn check_full(&mut self, sample: &RateSample) {
+        if self.is_full_now || sample.is_app_limited {
+            return;
+        }
+        if sample.rate >= self.full_bandwidth * STARTUP_GROWTH && sample.rate > 0.0 {
+            self.reset_full();
+            self.full_bandwidth = sample.rate;
+            return;
+        }
+        if !self.is_round_start {
+            return;
+        }
+        self.full_bandwidth_rounds += 1;
+        self.is_full_now = self.full_bandwidth_rounds >= STARTUP_ROUNDS;
+        self.is_full |= self.is_full_now;
+    }
+
+    fn check_startup_loss(&mut self, ack: &Acknowledged) {
+        if self.state != State::Startup || self.is_full || !self.is_loss_round_start {
+            return;
+        }
+        let delivered = self.inflight_latest;
+        let is_high =
+            self.lost_in_round as f64 > LOSS_THRESHOLD * (delivered + self.lost_in_round) as f64;
+        if ack.is_recovering && self.loss_events_in_round >= STARTUP_LOSSES && is_high {
+            self.is_full = true;
+            self.inflight_long_term = self
+                .product(self.max_bandwidth(), 1.0)
+                .max(self.inflight_latest)
+                .max(self.least_window());
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        (self.pacing_gain, self.window_gain) = match state {
+            State::Startup => (STARTUP_PACING, CRUISE_WINDOW),
+            State::Drain => (DRAIN_PACING, CRUISE_WINDOW),
+            State::Down => (DOWN_PACING, CRUISE_WINDOW),
+            State::Cruise | State::Refill => (1.0, CRUISE_WINDOW),
+            State::Up => (UP_PACING, UP_WINDOW),
+            State::ProbeRtt => (1.0, PROBE_RTT_WINDOW),
+        };
+    }
+
+    // ---- The cycle of probes
+
+    fn start_down(&mut self, now: Instant, delivered: u64) {
+        self.is_loss_in_round = false;
+        self.bandwidth_latest = 0.0;
+        self.inflight_latest = 0;
+        self.up_step = u64::MAX;
+        self.rounds_since_probe = self.random.next_u64() & 1;
+        let jitter = self.random.next_u64() % 1_000;
+        self.probe_wait = Duration::from_millis(2_000 + jitter);
+        self.cycle_at = now;
+        self.phase = AckPhase::Stopping;
+        self.start_round(delivered);
+        self.enter(State::Down);
+    }
+
+    fn start_refill(&mut self, delivered: u64) {
+        self.reset_short_term();
+        self.up_rounds = 0;
+        self.up_acknowledged = 0;
+        self.phase = AckPhase::Refilling;
+        self.start_round(delivered);
+        self.enter(State::Refill);
+    }
+
+    fn start_up(&mut self, now: Instant, delivered: u64, rate: f64) {
+        self.phase = AckPhase::Starting;
+        self.start_round(delivered);
+        self.reset_full();
+        self.full_bandwidth = rate;
+        self.cycle_at = now;
+        self.enter(State::Up);
+        self.raise_slope();
+    }
+
+    fn raise_slope(&mut self) {
+        let growth = self.packet << self.up_rounds.min(30);
+        self.up_rounds = (self.up_rounds + 1).min(30);
+        // Bytes acknowledged for each packet by which the bound grows.
+        self.up_step = (self.window * self.packet / growth).max(self.packet);
+    }
+
+    fn update_cycle(&mut self, ack: &Acknowledged, sample: &RateSample) {
+        if !self.is_full {
+            return;
+        }
+        self.adapt_long_term(ack, sample);
+        if !self.is_in_cycle() {
+            return;
+        }
+        match self.state {
+            State::Down => {
+                if !self.probe_if_due(ack)
+                    && ack.flight <= self.with_headroom()
+                    && ack.flight <= self.inflight(self.max_bandwidth(), 1.0)
+                {
+                    self.enter(State::Cruise);
+                }
+            }
+            State::Cruise => {
+                self.probe_if_due(ack);
+            }
+            State::Refill => {
+                if self.is_round_start {
+                    self.is_probe_sampled = true;
+                    self.start_up(ack.now, ack.delivered, sample.rate);
+                }
+            }
+            State::Up => {
+                if ack.is_window_limited && self.window >= self.inflight_long_term {
+                    self.reset_full();
+                    self.full_bandwidth = sample.rate;
+                } else if self.is_full_now {
+                    self.start_down(ack.now, ack.delivered);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn probe_if_due(&mut self, ack: &Acknowledged) -> bool {
+        let waited = ack.now.saturating_duration_since(self.cycle_at) > self.probe_wait;
+        // So often as a Reno flow of this size would (draft §5.3.3.5.3).
+        let target = self.product(self.bandwidth, 1.0).min(self.window) / self.packet;
+        let is_due = waited || self.rounds_since_probe >= target.clamp(1, RENO_ROUNDS);
+        if is_due {
+            self.start_refill(ack.delivered);
+        }
+        is_due
+    }
+
+    fn adapt_long_term(&mut self, ack: &Acknowledged, sample: &RateSample) {
+        if self.phase == AckPhase::Starting && self.is_round_start {
+            self.phase = AckPhase::Feedback;
+        }
+        if self.phase == AckPhase::Stopping && self.is_round_start {
+            self.is_probe_sampled = false;
+            self.phase = AckPhase::Neither;
+            if self.is_in_cycle() && !sample.is_app_limited {
+                self.max_bandwidth = [self.max_bandwidth[1], 0.0];
+            }
+        }
+        if is_too_high(sample.lost, sample.flight_at_send) || self.inflight_long_term == u64::MAX {
+            return;
+        }
+        self.inflight_long_term = self.inflight_long_term.max(sample.flight_at_send);
+        if self.state == State::Up {
+            self.probe_upward(ack);
+        }
+    }
+
+    fn probe_upward(&mut self, ack: &Acknowledged) {
+        if !ack.is_window_limited || self.window < self.inflight_long_term {
+            return;
+        }
+        self.up_acknowledged += ack.bytes;
+        if self.up_acknowledged >= self.up_step {
+            let steps = self.up_acknowledged / self.up_step;
+            self.up_acknowledged -= steps * self.up_step;
+            self.inflight_long_term += steps * self.packet;
+        }
+        if self.is_round_start {
+            self.raise_slope();
+        }
+    }
+
+    // ---- The round trip
+
+    fn update_min_rtt(&mut self, ack: &Acknowledged) {
+        self.probe_rtt_expired =
+            ack.now.saturating_duration_since(self.probe_rtt_min_at) > PROBE_RTT_INTERVAL;
+        if let Some(rtt) = ack.rtt
+            && (self.probe_rtt_expired || self.probe_rtt_min.is_none_or(|least| rtt <= least))
+        {
+            self.probe_rtt_min = Some(rtt);
+            self.probe_rtt_min_at = ack.now;
+        }
+        let is_old = ack.now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_WINDOW;
+        if let Some(probed) = self.probe_rtt_min
+            && (is_old || self.min_rtt.is_none_or(|least| probed < least))
+        {
+            self.min_rtt = Some(probed);
+            self.min_rtt_at = self.probe_rtt_min_at;
+        }
+    }
+
+    fn probe_rtt_window(&self) -> u64 {
+        self.product(self.bandwidth, PROBE_RTT_WINDOW)
+            .max(self.least_window())
+    }
+
+    fn check_probe_rtt(&mut self, ack: &Acknowledged) {
+        if self.state != State::ProbeRtt && self.probe_rtt_expired && !self.idle_restart {
+            self.save_window();
+            self.enter(State::ProbeRtt);
+            self.probe_rtt_done_at = None;
+            self.phase = AckPhase::Stopping;
+            self.start_round(ack.delivered);
+        }
+        if self.state == State::ProbeRtt {
+            match self.probe_rtt_done_at {
+                None if ack.flight <= self.probe_rtt_window() => {
+                    self.probe_rtt_done_at = Some(ack.now + PROBE_RTT_DURATION);
+                    self.probe_rtt_round_done = false;
+                    self.start_round(ack.delivered);
+                }
+                None => {}
+                Some(done_at) => {
+                    self.probe_rtt_round_done |= self.is_round_start;
+                    if self.probe_rtt_round_done && ack.now > done_at {
+                        self.leave_probe_rtt(ack.now, ack.delivered);
+                    }
+                }
+            }
+        }
+        if ack.bytes > 0 {
+            self.idle_restart = false;
+        }
+    }
+
+    fn leave_probe_rtt(&mut self, now: Instant, delivered: u64) {
+        self.probe_rtt_min_at = now;
+        self.window = self.window.max(self.prior_window);
+        self.reset_short_term();
+        if self.is_full {
+            self.start_down(now, delivered);
+            self.enter(State::Cruise);
+        } else {
+            self.enter(State::Startup);
+        }
+    }
+
+    fn save_window(&mut self) {
+        self.prior_window = if self.state == State::ProbeRtt {
+            self.prior_window.max(self.window)
+        } else {
+            self.window
+        };
+    }
+
+    // ---- What follows for the sender
+
+    fn set_pacing(&mut self) {
+        let rate = self.pacing_gain * self.bandwidth * PACING_MARGIN;
+        if rate > 0.0 && (self.is_full || rate > self.pacing_rate) {
+            self.pacing_rate = rate;
+        }
+    }
+
+    fn set_window(&mut self, ack: &Acknowledged) {
+        let most = self.quantized(self.product(self.bandwidth, self.window_gain) + self.extra());
+        if self.is_full {
+            self.window = (self.window + ack.bytes).min(most);
+        } else if self.window < most
+            || ack.delivered < INITIAL_WINDOW_PACKETS * self.packet
+        {
+            self.window += ack.bytes;
+        }
+        if self.state == State::ProbeRtt {
+            self.window = self.window.min(self.probe_rtt_window());
+        }
+        let cap = match self.state {
+            State::Down | State::Refill | State::Up => self.inflight_long_term,
+            State::Cruise | State::ProbeRtt => self.with_headroom(),
+            State::Startup | State::Drain => u64::MAX,
+        };
+        let cap = cap.min(self.inflight_short_term).max(self.least_window());
+        self.window = self
+            .window
+            .max(self.least_window())
+            .min(cap)
+            .min(SEND_WINDOW as u64);
+    }
+
+    fn handle_too_high(&mut self, lost: &Lost, flight: u64) {
+        self.is_probe_sampled = false;
+        if !lost.is_app_limited {
+            let target = self.product(self.bandwidth, 1.0).min(self.window);
+            self.inflight_long_term = flight
+                .max((target as f64 * BETA) as u64)
+                .max(self.least_window());
+        }
+        if self.state == State::Up {
+            self.start_down(lost.now, self.next_round_delivered);
+        }
+    }
+}
+
+fn is_too_high(lost: u64, flight_at_send: u64) -> bool {
+    lost as f64 > flight_at_send as f64 * LOSS_THRESHOLD
+}
+
+impl Controller for Bbr {
+    fn sent(&mut self, now: Instant, flight: u64, is_app_limited: bool) {
+        if flight == 0 && is_app_limited {
+            self.idle_restart = true;
+            self.extra_at = now;
+            self.extra_delivered = 0;
+            if self.is_in_cycle() && self.bandwidth > 0.0 {
+                self.pacing_rate = self.bandwidth * PACING_MARGIN;
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, ack: &Acknowledged) {
+        if !self.has_rtt
+            && let Some(rtt) = ack.rtt
+        {
+            self.has_rtt = true;
+            self.min_rtt = Some(rtt);
+            let nominal = self.window as f64 / rtt.max(LEAST_RTT).as_secs_f64();
+            self.pacing_rate = STARTUP_PACING * nominal;
+        }
+        if let Some(sample) = ack.rate {
+            self.update_model(ack, &sample);
+        } else {
+            self.update_min_rtt(ack);
+        }
+        self.set_pacing();
+        self.set_window(ack);
+    }
+
+    fn lost(&mut self, lost: &Lost) {
+        if !self.is_loss_in_round {
+            self.is_loss_in_round = true;
+        }
+        self.loss_events_in_round += 1;
+        self.lost_in_round += lost.bytes;
+        if !self.is_probe_sampled || !is_too_high(lost.lost_since, lost.flight_at_send) {
+            return;
+        }
+        // How much was in flight when the losses passed the threshold.
+        let before = lost.flight_at_send.saturating_sub(lost.bytes) as f64;
+        let lost_before = lost.lost_since.saturating_sub(lost.bytes) as f64;
+        let prefix = (LOSS_THRESHOLD * before - lost_before) / (1.0 - LOSS_THRESHOLD);
+        self.handle_too_high(lost, (before + prefix.max(0.0)) as u64);
+    }
+
+    fn timed_out(&mut self, _: Instant, flight: u64) {
+        self.save_window();
+        self.window = flight + self.packet;
+    }
+
+    fn timeout_was_spurious(&mut self) {
+        self.window = self.window.max(self.prior_window);
+        self.reset_short_term();
+    }
+
+    fn window(&self) -> u64 {
+        self.window
+    }
+
+    fn pacing_rate(&self) -> Option<f64> {
+        Some(self.pacing_rate)
+    }
+
+    fn is_probing_rtt(&self) -> bool {
+        self.state == State::ProbeRtt
+    }
+}

@@ -1,0 +1,88 @@
+//! Numbers with their unit and where they come from.
+
+use std::time::Duration;
+
+/// The common header of every packet, in bytes (RFC 9260 §3.1).
+pub const COMMON_HEADER: usize = 12;
+
+/// The head of a DATA chunk before its payload, in bytes (RFC 9260 §3.3.1).
+pub const DATA_HEADER: usize = 16;
+
+/// The smallest packet size that can be configured, in bytes: an INIT ACK with our cookie fits.
+pub const MIN_PACKET: usize = 256;
+
+/// The largest packet size that can be configured, in bytes: what a chunk length can say, less a margin.
+pub const MAX_PACKET: usize = 65_000;
+
+/// A larger message is not cut so that its first fragment is smaller than this, in bytes.
+pub const MIN_FRAGMENT: usize = 32;
+
+/// The largest congestion window, in bytes.
+pub const SEND_WINDOW: usize = 16 * 1024 * 1024;
+
+/// TSNs between the oldest that is not acknowledged and the newest sent. A SACK reports at most 65 535 (RFC 9260 §3.3.4).
+pub const TSN_SPAN: u64 = 40_000;
+
+/// A received DATA chunk further ahead than a SACK can report is of no use (RFC 9260 §3.3.4).
+pub const RECEIVE_SPAN: u64 = 65_535;
+
+/// A FORWARD TSN that skips more than this is an attack.
+pub const FORWARD_SPAN: u64 = 1 << 20;
+
+/// What a piece of data that waits costs beyond its bytes.
+pub const PIECE_OVERHEAD: usize = 64;
+
+/// A larger part of a packet than this is charged when the window is computed: no window is told that holds less, in bytes.
+pub const SMALL_WINDOW: usize = 1_500;
+
+/// Duplicate TSNs that one SACK reports.
+pub const DUPLICATES: usize = 32;
+
+/// Gap blocks that one SACK reports, if the packet has room.
+pub const GAP_BLOCKS: usize = 256;
+
+/// Streams that one reset request names: it fits the smallest packet.
+pub const RESET_STREAMS: usize = 64;
+
+/// Before any measurement (RFC 9260 §16: RTO.Initial 1 s).
+pub const RTO_INITIAL: Duration = Duration::from_secs(1);
+
+/// The least time beyond the smoothed round trip that a retransmission timer waits. Smaller than RTO.Min of RFC 9260 (1 s), the same as
+/// TCP in Linux.
+pub const RTO_MIN: Duration = Duration::from_millis(200);
+
+/// Smaller than RTO.Max of RFC 9260 (60 s): ICE decides when the path is dead (RFC 7675), and an outage should not outlast itself.
+pub const RTO_MAX: Duration = Duration::from_secs(4);
+
+/// How long a receiver may hold back a SACK (RFC 9260 §16: SACK.Delay at most 200 ms recommended): added to what a sender waits.
+pub const PEER_SACK_DELAY: Duration = Duration::from_millis(200);
+
+/// How long we hold back a SACK for a single packet.
+pub const SACK_DELAY: Duration = Duration::from_millis(20);
+
+/// Packets after which a SACK is sent (RFC 9260 §6.2).
+pub const SACK_PACKETS: u32 = 2;
+
+/// How long a cookie is good (RFC 9260 §16: Valid.Cookie.Life).
+pub const COOKIE_LIFE: Duration = Duration::from_secs(60);
+
+/// INIT and COOKIE ECHO are sent at most so often (RFC 9260 §16: Max.Init.Retransmits is 8).
+pub const HANDSHAKE_TRANSMISSIONS: u32 = 12;
+
+/// SHUTDOWN is sent at most so often.
+pub const SHUTDOWN_TRANSMISSIONS: u32 = 8;
+
+/// HB.interval (RFC 9260 §16).
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Packets in the first flight (RFC 6928).
+pub const INITIAL_WINDOW_PACKETS: u64 = 10;
+
+/// Bytes of an unknown chunk that an ERROR gives back.
+pub const REPORTED_BYTES: usize = 128;
+
+/// Bytes of a heartbeat that are echoed.
+pub const HEARTBEAT_BYTES: usize = 512;
+
+/// A buffer for a new message is at most so large before its bytes are there, in bytes.
+pub const BUFFER_HINT: usize = 64 * 1024;

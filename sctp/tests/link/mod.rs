@@ -1,0 +1,368 @@
+//! Two endpoints and the links between them on virtual time, exact for a seed.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+pub mod rtc;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lkstream_sctp::{Association, Config, Delivery, Event, Message};
+
+/// Enough randomness for a test, the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    pub fn chance(&mut self, probability: f64) -> bool {
+        ((self.next() >> 11) as f64) < probability * (1u64 << 53) as f64
+    }
+}
+
+/// One direction.
+#[derive(Clone, Debug, Default)]
+pub struct Path {
+    pub delay: Duration,
+    pub loss: f64,
+    /// Once a packet is lost, the next are with this probability.
+    pub burst: f64,
+    pub duplication: f64,
+    pub corruption: f64,
+    /// Packets that take longer, and how much at most.
+    pub reordering: f64,
+    pub jitter: Duration,
+    /// Bytes a second, and the bytes that may wait.
+    pub rate: Option<u64>,
+    pub queue: usize,
+    /// Everything sent in these spans after the start is lost.
+    pub blackouts: Vec<(Duration, Duration)>,
+}
+
+pub const OVERHEAD: usize = 28 + 37;
+
+#[derive(Debug)]
+pub struct Link {
+    pub path: Path,
+    start: Instant,
+    free_at: Instant,
+    in_burst: bool,
+    packets: BTreeMap<(Instant, u64), Vec<u8>>,
+    count: u64,
+    pub dropped: u64,
+    pub carried: u64,
+    /// Sum and count of what packets waited in the queue.
+    pub waits: Vec<Duration>,
+}
+
+impl Link {
+    fn new(path: Path, start: Instant) -> Self {
+        Self {
+            path,
+            start,
+            free_at: start,
+            in_burst: false,
+            packets: BTreeMap::new(),
+            count: 0,
+            dropped: 0,
+            carried: 0,
+            waits: Vec::new(),
+        }
+    }
+
+    pub fn send(&mut self, now: Instant, random: &mut Random, packet: &[u8]) {
+        let passed = now - self.start;
+        if self.path.blackouts.iter().any(|(from, to)| (*from..*to).contains(&passed)) {
+            self.dropped += 1;
+            return;
+        }
+        let mut at = now;
+        if let Some(rate) = self.path.rate {
+            let time = |bytes: usize| Duration::from_secs_f64(bytes as f64 / rate as f64);
+            let wait = self.free_at.saturating_duration_since(now);
+            if wait > time(self.path.queue) {
+                self.dropped += 1;
+                return;
+            }
+            self.waits.push(wait);
+            self.free_at = self.free_at.max(now) + time(packet.len() + OVERHEAD);
+            at = self.free_at;
+        }
+        let chance = if self.in_burst { self.path.burst } else { self.path.loss };
+        self.in_burst = random.chance(chance);
+        if self.in_burst {
+            self.dropped += 1;
+            self.in_burst = self.path.burst > 0.0;
+            return;
+        }
+        let mut packet = packet.to_vec();
+        if random.chance(self.path.corruption) {
+            let bit = random.below(packet.len() as u64 * 8);
+            packet[(bit / 8) as usize] ^= 1 << (bit % 8);
+        }
+        let copies = 1 + usize::from(random.chance(self.path.duplication));
+        for _ in 0..copies {
+            let mut arrival = at + self.path.delay;
+            if random.chance(self.path.reordering) {
+                let jitter = self.path.jitter.as_nanos() as u64;
+                arrival += Duration::from_nanos(random.below(jitter));
+            }
+            self.count += 1;
+            self.carried += packet.len() as u64;
+            self.packets.insert((arrival, self.count), packet.clone());
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.packets.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let entry = self.packets.first_entry()?;
+        (entry.key().0 <= now).then(|| entry.remove())
+    }
+}
+
+/// What the world needs of an endpoint.
+pub trait Endpoint {
+    fn input(&mut self, now: Instant, packet: &[u8]);
+    fn timeout(&mut self, now: Instant);
+    fn next_timeout(&self) -> Option<Instant>;
+    /// One packet at the end of the buffer; `false` when there is none.
+    fn output(&mut self, now: Instant, buffer: &mut Vec<u8>) -> bool;
+    fn is_connected(&self) -> bool;
+    /// Bytes the endpoint would take now.
+    fn room(&self, limit: usize) -> usize;
+    fn write(&mut self, now: Instant, stream: u16, message: Bytes);
+    /// Messages of all streams that wait.
+    fn read(&mut self) -> Option<(u16, Bytes)>;
+}
+
+/// Ours.
+pub struct Ours {
+    pub association: Association,
+    pub events: Vec<Event>,
+    readable: Vec<u16>,
+    pub is_reading: bool,
+    pub connected: bool,
+}
+
+impl Ours {
+    pub fn new(association: Association) -> Self {
+        Self {
+            association,
+            events: Vec::new(),
+            readable: Vec::new(),
+            is_reading: true,
+            connected: false,
+        }
+    }
+
+    fn poll(&mut self) {
+        while let Some(event) = self.association.poll_event() {
+            match event {
+                Event::Readable(stream) => self.readable.push(stream),
+                Event::Released { .. } => {}
+                Event::Connected => {
+                    self.connected = true;
+                    self.events.push(event);
+                }
+                other => self.events.push(other),
+            }
+        }
+    }
+
+    pub fn read_message(&mut self) -> Option<(u16, Message)> {
+        if !self.is_reading {
+            return None;
+        }
+        self.poll();
+        while let Some(&stream) = self.readable.last() {
+            if let Some(message) = self.association.receive(stream) {
+                return Some((stream, message));
+            }
+            self.readable.pop();
+        }
+        None
+    }
+}
+
+impl Endpoint for Ours {
+    fn input(&mut self, now: Instant, packet: &[u8]) {
+        let _ = self.association.handle_packet(now, packet);
+        self.poll();
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        self.association.handle_timeout(now);
+        self.poll();
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.association.poll_timeout()
+    }
+
+    fn output(&mut self, now: Instant, buffer: &mut Vec<u8>) -> bool {
+        self.association.poll_transmit(now, buffer).is_some()
+    }
+
+    fn is_connected(&self) -> bool {
+        self.association.is_connected()
+    }
+
+    fn room(&self, limit: usize) -> usize {
+        limit.saturating_sub(self.association.buffered_total())
+    }
+
+    fn write(&mut self, now: Instant, stream: u16, message: Bytes) {
+        self.association
+            .send(now, stream, 53, Delivery::default(), message)
+            .unwrap();
+    }
+
+    fn read(&mut self) -> Option<(u16, Bytes)> {
+        self.read_message().map(|(stream, message)| (stream, message.bytes))
+    }
+}
+
+pub fn config() -> Config {
+    Config::default()
+}
+
+/// Two endpoints, `a` and `b`.
+pub struct World<A, B> {
+    pub now: Instant,
+    pub start: Instant,
+    pub a: A,
+    pub b: B,
+    pub there: Link,
+    pub back: Link,
+    pub random: Random,
+    buffer: Vec<u8>,
+    pub steps: u64,
+    /// Packets handled before the receiver may answer, as with receive offload.
+    pub batch: usize,
+}
+
+pub fn pair(seed: u64, path: Path, config: (Config, Config)) -> World<Ours, Ours> {
+    let now = Instant::now();
+    let a = Ours::new(Association::connect(now, config.0, seed));
+    let b = Ours::new(Association::accept(now, config.1, seed + 1));
+    World::new(seed, now, path, a, b)
+}
+
+impl<A: Endpoint, B: Endpoint> World<A, B> {
+    pub fn new(seed: u64, now: Instant, path: Path, a: A, b: B) -> Self {
+        Self {
+            now,
+            start: now,
+            a,
+            b,
+            there: Link::new(path.clone(), now),
+            back: Link::new(path, now),
+            random: Random(seed.wrapping_mul(2) + 1),
+            buffer: Vec::new(),
+            steps: 0,
+            batch: 1,
+        }
+    }
+
+    pub fn passed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    /// Sends what wants to be sent.
+    pub fn flush(&mut self) {
+        loop {
+            self.buffer.clear();
+            if !self.a.output(self.now, &mut self.buffer) {
+                break;
+            }
+            self.there.send(self.now, &mut self.random, &self.buffer);
+        }
+        loop {
+            self.buffer.clear();
+            if !self.b.output(self.now, &mut self.buffer) {
+                break;
+            }
+            self.back.send(self.now, &mut self.random, &self.buffer);
+        }
+    }
+
+    /// On to the next thing that happens; `false` when nothing ever will.
+    pub fn step(&mut self) -> bool {
+        self.steps += 1;
+        self.flush();
+        let next = [
+            self.there.next(),
+            self.back.next(),
+            self.a.next_timeout(),
+            self.b.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        let Some(next) = next else { return false };
+        self.now = self.now.max(next);
+        for _ in 0..self.batch {
+            if let Some(packet) = self.there.take(self.now) {
+                self.b.input(self.now, &packet);
+            }
+            if let Some(packet) = self.back.take(self.now) {
+                self.a.input(self.now, &packet);
+            }
+        }
+        if self.a.next_timeout().is_some_and(|at| at <= self.now) {
+            self.a.timeout(self.now);
+        }
+        if self.b.next_timeout().is_some_and(|at| at <= self.now) {
+            self.b.timeout(self.now);
+        }
+        true
+    }
+
+    pub fn connect(&mut self) {
+        let limit = self.now + Duration::from_secs(60);
+        while !(self.a.is_connected() && self.b.is_connected()) {
+            assert!(self.step() && self.now < limit, "not connected after {:?}", self.passed());
+        }
+    }
+
+    /// Steps until the time has come.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end && self.step() {}
+    }
+
+    /// `a` sends as much as goes for `span`, `b` reads: bytes a second after `settle`.
+    pub fn throughput(&mut self, settle: Duration, span: Duration, buffer: usize) -> f64 {
+        let message = Bytes::from(vec![7; 15_000]);
+        let begin = self.now + settle;
+        let end = begin + span;
+        let mut received = 0;
+        while self.now < end {
+            while self.a.room(buffer) >= message.len() {
+                self.a.write(self.now, 1, message.clone());
+            }
+            while let Some((_, bytes)) = self.b.read() {
+                if self.now >= begin {
+                    received += bytes.len();
+                }
+            }
+            if !self.step() {
+                break;
+            }
+        }
+        received as f64 / span.as_secs_f64()
+    }
+}
