@@ -36,8 +36,12 @@ pub(crate) const STREAMS: u16 = 1_024;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Some stacks never answer our INIT because they send one themselves and expect us to answer theirs. After this time
-/// without an answer we do.
+/// without an answer we do, if sending the first INIT was our part; else at once: two sides that both give way have
+/// nobody left to go first.
 const COLLISION_WAIT: Duration = Duration::from_millis(250);
+
+/// The side whose part it is to send the first INIT does so again when giving way led nowhere for this long.
+const GIVES_WAY_FOR: Duration = Duration::from_secs(2);
 
 /// The longest time between two retransmissions. rtc-sctp doubles it up to a minute, far longer than a session waits.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(4);
@@ -100,12 +104,17 @@ pub(crate) struct Settings {
 }
 
 pub(crate) struct Sctp {
+    side: Side,
     endpoint: Endpoint,
     transport: TransportConfig,
     /// When to send an INIT although the other side should.
     patience_ends: Option<Instant>,
     /// Their INIT while ours is open, and when to answer it.
     colliding: Option<(Instant, Bytes)>,
+    /// When giving way has led nowhere.
+    gives_way_until: Option<Instant>,
+    /// The INIT that the present association answered, and the answer.
+    answered: Option<(Bytes, Option<Bytes>)>,
     association: Option<(AssociationHandle, Association)>,
     gate: Gate,
     receive_window: usize,
@@ -173,10 +182,13 @@ impl Sctp {
             Side::Server => None,
         };
         let mut sctp = Self {
+            side,
             endpoint,
             transport,
             patience_ends: (side == Side::Server).then(|| now + PATIENCE),
             colliding: None,
+            gives_way_until: None,
+            answered: None,
             association,
             gate: Gate::new(settings.receive_window + settings.max_message_size),
             receive_window: settings.receive_window,
@@ -224,11 +236,17 @@ impl Sctp {
                 .as_ref()
                 .is_some_and(|(_, known)| known.side().is_client() && known.is_handshaking())
         {
-            let due = self
-                .colliding
-                .take()
-                .map_or(now + COLLISION_WAIT, |(due, _)| due);
+            let wait = match self.side {
+                Side::Client => COLLISION_WAIT,
+                Side::Server => Duration::ZERO,
+            };
+            let due = self.colliding.take().map_or(now + wait, |(due, _)| due);
             self.colliding = Some((due, packet));
+            self.settle_parts(now);
+            self.watch_timer(now);
+            return Ok(());
+        }
+        if self.answers_again(&packet) {
             return Ok(());
         }
         self.heard = now;
@@ -244,8 +262,28 @@ impl Sctp {
         result
     }
 
+    /// An INIT that comes again gets the same answer. rtc-sctp would make an association with another cookie of it, and
+    /// the cookie of the first answer, which may be under way, would be good for nothing.
+    fn answers_again(&mut self, packet: &Bytes) -> bool {
+        let Some((init, Some(answer))) = &self.answered else {
+            return false;
+        };
+        let is_open = self
+            .association
+            .as_ref()
+            .is_some_and(|(_, known)| known.is_handshaking());
+        if !is_open || init != packet {
+            return false;
+        }
+        if !self.outgoing.contains(answer) {
+            self.outgoing.push_back(answer.clone());
+        }
+        true
+    }
+
     fn feed(&mut self, now: Instant, packet: Bytes) -> Result<(), Refused> {
         let clock = self.clock(now);
+        let init = gate::is_init(&packet).then(|| packet.clone());
         match self.endpoint.handle(clock, FIXED, None, packet) {
             Some((handle, DatagramEvent::AssociationEvent(event))) => {
                 let Some((known, association)) = &mut self.association else {
@@ -266,6 +304,7 @@ impl Sctp {
                     .is_none_or(|(_, known)| known.is_handshaking());
                 let unused = if replaceable {
                     self.stale = true;
+                    self.answered = init.map(|init| (init, None));
                     self.association
                         .replace((handle, association))
                         .map(|(old, _)| old)
@@ -291,19 +330,36 @@ impl Sctp {
             self.association = self.endpoint.connect(now, config, FIXED).ok();
             self.stale = true;
         }
+        if self.connected {
+            self.gives_way_until = None;
+        } else if self.gives_way_until.is_some_and(|at| at <= now) {
+            self.gives_way_until = None;
+            self.forget_association();
+            let config = ClientConfig::new(self.transport.clone());
+            self.association = self.endpoint.connect(now, config, FIXED).ok();
+            self.stale = true;
+        }
         if self.gate.is_answered() || self.connected {
             self.colliding = None;
         } else if self.colliding.as_ref().is_some_and(|(due, _)| *due <= now)
             && let Some((_, packet)) = self.colliding.take()
         {
-            if let Some((handle, _)) = self.association.take() {
-                self.endpoint.handle_event(handle, EndpointEvent::drained());
-            }
+            self.forget_association();
             self.endpoint
                 .set_server_config(Some(Arc::new(ServerConfig::new(self.transport.clone()))));
-            self.outgoing.clear();
+            if self.side == Side::Client {
+                self.gives_way_until = Some(now + GIVES_WAY_FOR);
+            }
             let _ = self.feed(now, packet);
         }
+    }
+
+    fn forget_association(&mut self) {
+        self.answered = None;
+        if let Some((handle, _)) = self.association.take() {
+            self.endpoint.handle_event(handle, EndpointEvent::drained());
+        }
+        self.outgoing.clear();
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -345,7 +401,7 @@ impl Sctp {
 
     /// The other side was heard of after a silence: what was sent into it is repeated now.
     pub(crate) fn end_silence(&mut self, now: Instant) {
-        if self.is_retrying {
+        if self.is_retrying && self.connected {
             self.fire_retransmission(now);
         }
     }
@@ -357,7 +413,7 @@ impl Sctp {
             at.min(since + LONGEST_BACKOFF)
         });
         let colliding = self.colliding.as_ref().map(|(due, _)| *due);
-        [timer, self.patience_ends, colliding]
+        [timer, self.patience_ends, colliding, self.gives_way_until]
             .into_iter()
             .flatten()
             .min()
@@ -418,6 +474,11 @@ impl Sctp {
                 for packet in &packets {
                     if self.gate.note_sent(packet) {
                         self.read_since_sack = 0;
+                    }
+                    if let Some((_, answer @ None)) = &mut self.answered
+                        && gate::is_init_ack(packet)
+                    {
+                        *answer = Some(packet.clone());
                     }
                 }
                 self.outgoing.extend(packets);

@@ -227,6 +227,10 @@ pub(crate) fn is_init(packet: &[u8]) -> bool {
     packet.get(COMMON_HEADER_BYTES) == Some(&INIT)
 }
 
+pub(crate) fn is_init_ack(packet: &[u8]) -> bool {
+    packet.get(COMMON_HEADER_BYTES) == Some(&INIT_ACK)
+}
+
 /// The chunks of a packet, header included and padding left out; stops at the first that is cut short.
 fn chunks(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = packet.get(COMMON_HEADER_BYTES..).unwrap_or_default();
