@@ -238,7 +238,7 @@ impl Simulation {
     /// A client gets connectivity back.
     pub fn mend(&mut self, who: Who) {
         self.note(format_args!("{who} is back"));
-        self.nodes[who.0].wire.mend();
+        self.nodes[who.0].wire.mend(self.now);
     }
 
     /// Changes how fast a client's readers are.

@@ -107,9 +107,12 @@ pub struct Config {
     pub retransmit_after: Duration,
     /// Where the doubling ends. rtc-sctp: 60 s.
     pub retransmit_at_most: Duration,
-    /// The peer connection reports itself closed when connectivity was gone for so long. protocol.md §3.9: 10 s until
-    /// disconnected and 5 s more until failed.
+    /// The peer connection reports itself closed when connectivity was gone for so long. Of our peers: 7 s until
+    /// disconnected and 15 s more until failed.
     pub fails_after: Duration,
+    /// How long after its return connectivity is noticed by the peer connection, which then retransmits at once. Of our
+    /// peers: the keepalive interval, 2 s.
+    pub notices_within: Duration,
     /// From [`Wire::connect`] until the channels are open at the client; the server's are open one latency later.
     pub connects_in: Duration,
 }
@@ -127,7 +130,8 @@ impl Default for Config {
             segment: 4_096,
             retransmit_after: Duration::from_secs(1),
             retransmit_at_most: Duration::from_secs(60),
-            fails_after: Duration::from_secs(15),
+            fails_after: Duration::from_secs(22),
+            notices_within: Duration::from_secs(2),
             connects_in: Duration::from_millis(60),
         }
     }
@@ -156,6 +160,8 @@ pub enum Cause {
     Peer,
     /// Nothing was heard for [`Config::fails_after`].
     Silence,
+    /// The real stack could not be set up or gave up.
+    Failure,
 }
 
 /// What an end learns.
@@ -322,9 +328,15 @@ impl Wire {
         }
     }
 
-    /// Brings connectivity back. Data flows again when a retransmission timer fires, as in life.
-    pub fn mend(&mut self) {
-        self.connected = true;
+    /// Brings connectivity back. Data flows again when a retransmission timer fires or, on the data channels, after
+    /// [`Config::notices_within`].
+    pub fn mend(&mut self, now: Instant) {
+        if !self.connected {
+            self.connected = true;
+            for flow in &mut self.flows[1] {
+                flow.hasten(now + self.config.notices_within);
+            }
+        }
     }
 
     /// Whether there is connectivity.

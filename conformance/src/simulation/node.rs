@@ -630,7 +630,7 @@ impl Node {
                         tell(room, now, room::Input::ChannelOpen { member, channel });
                     }
                 }
-                wire::Event::Closed(wire::Cause::Peer) => {
+                wire::Event::Closed(wire::Cause::Peer | wire::Cause::Failure) => {
                     self.publish(world, room);
                     tell(room, now, room::Input::ConnectionClosed(member));
                 }

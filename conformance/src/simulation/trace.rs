@@ -14,6 +14,7 @@ pub(super) struct Trace {
     events: u64,
     line: String,
     last: VecDeque<String>,
+    is_printed: bool,
 }
 
 impl Trace {
@@ -24,6 +25,7 @@ impl Trace {
             events: 0,
             line: String::new(),
             last: VecDeque::new(),
+            is_printed: std::env::var_os("LKSTREAM_TRACE").is_some(),
         }
     }
 
@@ -35,6 +37,9 @@ impl Trace {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self.events += 1;
+        if self.is_printed {
+            println!("{}", self.line);
+        }
         let mut line = if self.last.len() == KEPT {
             self.last.pop_front().unwrap_or_default()
         } else {

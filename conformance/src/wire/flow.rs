@@ -205,6 +205,11 @@ impl Flow {
         progress > 0
     }
 
+    /// Lets the retransmission timer fire at `at` at the latest, if it runs.
+    pub(super) fn hasten(&mut self, at: Instant) {
+        self.deadline = self.deadline.map(|deadline| deadline.min(at));
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }

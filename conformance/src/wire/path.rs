@@ -55,8 +55,8 @@ impl Path {
         forward!(self.cut(now));
     }
 
-    pub(crate) fn mend(&mut self) {
-        forward!(self.mend());
+    pub(crate) fn mend(&mut self, now: Instant) {
+        forward!(self.mend(now));
     }
 
     pub(crate) fn is_connected(&self) -> bool {

@@ -82,6 +82,7 @@ impl Stack {
     ///
     /// # Panics
     /// When the two ends do not understand each other's SDP, which is a bug.
+    #[allow(clippy::panic)]
     pub fn connect(&mut self, now: Instant) {
         match self.negotiate(now) {
             Ok(peers) => self.peers = Some(peers),
@@ -97,7 +98,8 @@ impl Stack {
             random.copy_from_slice(&self.random.bytes(48));
             let mut config = PeerConfig::new(certificate, Credentials::from_random(random));
             config.candidates = vec![self.addresses[end.index()]];
-            config.receive_window = self.config.receive_window;
+            config.max_message_size = self.config.max_message_size;
+            config.receive_window = self.config.receive_window.max(64 << 10);
             config.send_buffer = self.config.send_buffer;
             Ok::<_, String>(config)
         };
@@ -108,7 +110,6 @@ impl Stack {
         ];
         let mut server = config(End::Server)?;
         server.ice = IceMode::Lite;
-        server.max_message_size = self.config.max_message_size;
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let (mut client, offer) = Peer::offer(now, client).map_err(|error| text(&error))?;
         let (server, answer) = Peer::answer(now, server, &offer).map_err(|error| text(&error))?;
@@ -124,8 +125,8 @@ impl Stack {
     }
 
     /// As [`Wire::mend`].
-    pub fn mend(&mut self) {
-        self.signal.mend();
+    pub fn mend(&mut self, now: Instant) {
+        self.signal.mend(now);
     }
 
     /// As [`Wire::is_connected`].
@@ -324,9 +325,12 @@ impl Stack {
                 transport::Event::Closed(transport::Cause::Local) => {
                     self.is_open[end.index()] = false;
                 }
-                transport::Event::Closed(_) => {
+                transport::Event::Closed(cause) => {
                     self.is_open[end.index()] = false;
-                    events.push_back(Event::Closed(Cause::Peer));
+                    events.push_back(Event::Closed(match cause {
+                        transport::Cause::Remote => Cause::Peer,
+                        _ => Cause::Failure,
+                    }));
                 }
                 _ => {}
             }

@@ -10,3 +10,4 @@ mod packets;
 mod pair;
 mod signals;
 mod streams;
+mod whole;

@@ -1,7 +1,7 @@
 //! Clients and a room of ours on virtual time.
 //!
-//! Every test is exact for its seed. `LKSTREAM_SEEDS=1000` runs more random simulations, `LKSTREAM_SEED=17` only that
-//! one.
+//! Every test over the model of the wire is exact for its seed. `LKSTREAM_SEEDS=1000` runs more random simulations,
+//! `LKSTREAM_SEED=17` only that one, and `LKSTREAM_TRACE=1` prints every event.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
