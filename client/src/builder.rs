@@ -1,10 +1,12 @@
 //! Options of a join.
 
+use std::future::Future;
 use std::time::Duration;
 
 use lkstream_engine::encryption::Keyring;
-use lkstream_engine::{StreamKind, TopicFilter};
+use lkstream_engine::{RpcError, StreamKind, TopicFilter};
 
+use crate::rpc::{self, Handler, RpcInvocation};
 use crate::session::SessionConfig;
 use crate::{ConnectError, Room, StreamLimits};
 
@@ -17,6 +19,7 @@ pub struct RoomBuilder {
     pub(crate) keyring: Option<Keyring>,
     pub(crate) session: SessionConfig,
     pub(crate) signalling_timeout: Duration,
+    pub(crate) handlers: Vec<(String, Handler)>,
 }
 
 impl std::fmt::Debug for RoomBuilder {
@@ -38,6 +41,7 @@ impl RoomBuilder {
             keyring: None,
             session: SessionConfig::default(),
             signalling_timeout: Duration::from_secs(5),
+            handlers: Vec::new(),
         }
     }
 
@@ -52,6 +56,17 @@ impl RoomBuilder {
     #[must_use]
     pub fn bytes(mut self, topics: impl Into<TopicFilter>) -> Self {
         self.listeners.push((StreamKind::Bytes, topics.into()));
+        self
+    }
+
+    /// Serves a method before anybody can call it; see [`Room::register_rpc`].
+    #[must_use]
+    pub fn rpc<F, R>(mut self, method: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(RpcInvocation) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<String, RpcError>> + Send + 'static,
+    {
+        self.handlers.push((method.into(), rpc::boxed(handler)));
         self
     }
 

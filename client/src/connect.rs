@@ -61,7 +61,13 @@ pub(crate) async fn connect(builder: RoomBuilder) -> Result<Room, ConnectError> 
     };
     let session = Session::new(Instant::now(), builder.session);
     let shared = Shared::new(engine, session);
-    shared.lock().prepare(builder.listeners);
+    {
+        let mut state = shared.lock();
+        state.prepare(builder.listeners);
+        for (method, handler) in builder.handlers {
+            state.register_rpc(method, handler);
+        }
+    }
     let mut driver = Driver::new(shared.clone(), websocket, datagrams, peer);
     std::future::poll_fn(|cx| driver.poll_started(cx)).await?;
     tokio::spawn(driver);

@@ -28,6 +28,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::datagrams::Datagrams;
 use crate::events::Event;
+use crate::rpc;
 use crate::session::{End, Event as SessionEvent, Input, Output};
 use crate::shared::{Shared, State};
 use crate::upgrade::WebSocket;
@@ -240,14 +241,20 @@ impl Driver {
         if matches!(self.stage, Stage::Running | Stage::Draining { .. }) {
             moved |= self.take_packets(&mut state, now);
             moved |= self.hand_packets(&mut state, now);
+            moved |= self.hand_lossy(&mut state, now);
             if state.is_closing {
                 moved |= self.drain(&mut state, now);
                 changed |= self.take_session_outputs(&mut state, now);
             }
         }
         state.dispatch();
+        changed |= std::mem::take(&mut state.is_publishable);
         self.engine_deadline = state.engine.poll_timeout();
+        let started = state.take_started();
         drop(state);
+        for (handler, invocation) in started {
+            rpc::run(&shared, handler, invocation);
+        }
         if changed {
             shared.changed.notify_waiters();
         }
@@ -288,6 +295,9 @@ impl Driver {
         }
         if !self.is_up && self.reliable.is_some() && self.lossy.is_some() {
             self.is_up = true;
+            state
+                .engine
+                .set_packet_limit(self.peer.remote_max_message_size());
             let _ = state.session.handle_input(now, Input::TransportUp);
             if self.stage == Stage::Starting {
                 self.stage = Stage::Running;
@@ -478,6 +488,27 @@ impl Driver {
         moved
     }
 
+    /// The same for the lossy channel.
+    fn hand_lossy(&mut self, state: &mut State, now: Instant) -> bool {
+        let Some(lossy) = self.lossy else {
+            return false;
+        };
+        let mut moved = false;
+        for _ in 0..PACKETS {
+            if self.peer.room(lossy) == 0 {
+                break;
+            }
+            let Some(packet) = state.engine.poll_lossy() else {
+                break;
+            };
+            moved = true;
+            if let Err(error) = self.peer.send(now, lossy, packet.bytes) {
+                tracing::debug!(%error, "lossy packet dropped");
+            }
+        }
+        moved
+    }
+
     /// The user wants to leave: abort what is open, send what is queued, then say goodbye.
     fn drain(&mut self, state: &mut State, now: Instant) -> bool {
         let Stage::Draining { until } = self.stage else {
@@ -634,6 +665,7 @@ impl Drop for Driver {
             drop(state);
             self.shared.changed.notify_waiters();
         }
+        self.shared.release_handlers();
     }
 }
 

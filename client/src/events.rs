@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use lkstream_engine::StreamInfo;
+use lkstream_engine::{StreamInfo, UserMessage};
+use lkstream_proto::id::Identity;
+use lkstream_proto::packet::{ChatMessage, SipDtmf, Transcription};
 
 use crate::shared::Shared;
 use crate::{Disconnected, Participant, Receipt};
 
-/// How many events are kept for a handle that does not read them.
-const KEPT: usize = 256;
+/// How many events are kept for a handle that does not read them, and how many bytes of packets.
+const KEPT: usize = 4096;
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Something happened in the room.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +33,29 @@ pub enum Event {
     UnclaimedStream(StreamInfo),
     /// A receiver said what became of a stream sent with `confirmed()`.
     Receipt(Receipt),
+    /// Somebody [published](crate::Room::publish_data) a packet.
+    Data(UserMessage),
+    /// Somebody pressed a telephone key.
+    SipDtmf {
+        /// Who.
+        from: Identity,
+        /// Which key.
+        dtmf: SipDtmf,
+    },
+    /// A chat message of the older kind; newer clients use text streams on `lk.chat`.
+    Chat {
+        /// Who sent it.
+        from: Identity,
+        /// What it says.
+        message: ChatMessage,
+    },
+    /// Transcribed speech of the older kind; newer agents use text streams on `lk.transcription`.
+    Transcription {
+        /// Who sent it, usually an agent.
+        from: Identity,
+        /// What was said.
+        transcription: Transcription,
+    },
     /// The room is gone; the last event.
     Disconnected(Disconnected),
     /// This handle was read too slowly: so many older events were dropped for it.
@@ -41,7 +67,8 @@ pub enum Event {
 
 /// The events of a room from the moment [`Room::events`](crate::Room::events) was called.
 ///
-/// At most 256 unread events are kept, then the oldest go and [`Event::Missed`] says how many. The stream ends
+/// At most 4096 unread events with 16 MiB of packets are kept, then the oldest go and [`Event::Missed`] says how many;
+/// what must not be missed belongs into a stream. The stream ends
 /// after [`Event::Disconnected`]. Dropping it has no effect on the room.
 #[derive(Debug)]
 pub struct Events {
@@ -95,6 +122,8 @@ impl Drop for Events {
 pub(crate) struct EventLog {
     first: u64,
     events: VecDeque<Event>,
+    /// What the packets among them take.
+    bytes: usize,
     readers: Vec<(u64, Option<Waker>)>,
     next_reader: u64,
     is_ended: bool,
@@ -124,8 +153,12 @@ impl EventLog {
             return;
         }
         self.is_ended = matches!(event, Event::Disconnected(_));
-        if self.events.len() == KEPT {
-            self.events.pop_front();
+        self.bytes += payload(&event);
+        while self.events.len() == KEPT || self.bytes > KEPT_BYTES {
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= payload(&oldest);
             self.first += 1;
         }
         self.events.push_back(event);
@@ -154,6 +187,20 @@ impl EventLog {
             *waker = Some(cx.waker().clone());
         }
         Poll::Pending
+    }
+}
+
+/// Bytes of the packet in an event: of other events the number is bound enough.
+fn payload(event: &Event) -> usize {
+    match event {
+        Event::Data(message) => message.payload.len(),
+        Event::Chat { message, .. } => message.message.len(),
+        Event::Transcription { transcription, .. } => transcription
+            .segments
+            .iter()
+            .map(|segment| segment.text.len())
+            .sum(),
+        _ => 0,
     }
 }
 

@@ -33,8 +33,10 @@ pub mod files;
 mod options;
 mod participant;
 mod progress;
+mod publish;
 mod reader;
 mod room;
+mod rpc;
 mod sending;
 mod sent;
 #[doc(hidden)]
@@ -56,16 +58,21 @@ pub use events::{Event, Events};
 pub use lkstream_engine::Config as StreamLimits;
 pub use lkstream_engine::encryption;
 pub use lkstream_engine::{
-    Attributes, CloseError, Compress, Content, Limit, Lost, ReadError, StreamInfo, StreamKind,
-    TextOperation, TopicFilter, WriteError,
+    Attributes, CloseError, Compress, Content, Limit, Lost, ReadError, RpcCode, RpcError,
+    StreamInfo, StreamKind, TextOperation, TopicFilter, UserMessage, WriteError,
 };
 pub use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid, StreamId, Topic};
+pub use lkstream_proto::packet::{
+    Channel, ChatMessage, SipDtmf, Transcription, TranscriptionSegment,
+};
 pub use lkstream_proto::participant::DisconnectReason;
 pub use options::{ByteOptions, TextOptions};
 pub use participant::{Kind, Participant, State};
 pub use progress::{Progress, ReadProgress};
+pub use publish::{DataOptions, PublishError};
 pub use reader::{ByteReader, Stored, TextReader};
 pub use room::Room;
+pub use rpc::{RpcCall, RpcInvocation, RpcNext, RpcRequest};
 pub use sent::{Receipt, ReceiptStatus, Receipts, Sent};
 pub use streams::{ByteStreams, TextStreams};
 pub use writer::{ByteWriter, TextWriter};

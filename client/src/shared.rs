@@ -8,14 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use lkstream_engine::{
-    Engine, IncomingId, ListenerId, OutgoingId, StreamKind, TopicFilter, UserMessage,
-};
+use lkstream_engine::{Engine, IncomingId, ListenerId, OutgoingId, StreamKind, TopicFilter};
 use lkstream_proto::id::StreamId;
 use lkstream_proto::receipt::Status;
 use tokio::sync::Notify;
 
 use crate::events::{Event, EventLog};
+use crate::rpc::Rpc;
 use crate::sent::{Receipt, ReceiptStatus, Waiting};
 use crate::session::Session;
 use crate::streams::{Prepared, Queue};
@@ -48,6 +47,9 @@ pub(crate) struct State {
     /// Writers that wait for acknowledgements, not for room.
     pub(crate) flushers: HashMap<OutgoingId, Waker>,
     pub(crate) receipts: HashMap<StreamId, Waiting>,
+    pub(crate) rpc: Rpc,
+    /// There is room again for packets that are no streams.
+    pub(crate) is_publishable: bool,
     /// Writers that were neither closed nor aborted.
     pub(crate) open: HashSet<OutgoingId>,
     driver: Option<Waker>,
@@ -69,6 +71,8 @@ impl Shared {
                 writers: HashMap::new(),
                 flushers: HashMap::new(),
                 receipts: HashMap::new(),
+                rpc: Rpc::default(),
+                is_publishable: false,
                 open: HashSet::new(),
                 driver: None,
             }),
@@ -142,7 +146,19 @@ impl State {
                     }
                     self.events.push(Event::Receipt(receipt));
                 }
-                Engine::UserPacket(UserMessage { .. }) => {}
+                Engine::UserPacket(message) => self.events.push(Event::Data(message)),
+                Engine::SipDtmf { from, dtmf } => self.events.push(Event::SipDtmf { from, dtmf }),
+                Engine::Chat { from, message } => self.events.push(Event::Chat { from, message }),
+                Engine::Transcription {
+                    from,
+                    transcription,
+                } => self.events.push(Event::Transcription {
+                    from,
+                    transcription,
+                }),
+                Engine::Publishable => self.is_publishable = true,
+                Engine::CallEnded { id, result } => self.call_ended(id, result),
+                Engine::Invoked(invocation) => self.invoked(invocation),
                 _ => {}
             }
         }

@@ -4,6 +4,8 @@
 mod ends;
 mod joining;
 mod odd_servers;
+mod packets;
+mod rpc;
 mod sending;
 mod transfer;
 
