@@ -8,6 +8,9 @@
 //! [`Peer::poll_event`] and [`Peer::poll_transmit`] until both give `None`, then wait until
 //! [`Peer::poll_timeout`] or the next input.
 
+// cargo-fuzz sets `--cfg fuzzing`.
+#![allow(unexpected_cfgs)]
+
 mod certificate;
 mod channel;
 mod config;
@@ -16,6 +19,8 @@ mod dtls;
 mod error;
 mod event;
 mod flight;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod ice;
 pub mod limits;
 mod peer;
@@ -31,6 +36,8 @@ pub use channel::{ChannelConfig, ChannelId, Order, Reliability, RetransmitLimit}
 pub use config::{Credentials, IceMode, PeerConfig, Role};
 pub use error::{CandidateError, PeerError, SdpError, SendError};
 pub use event::{Cause, Event};
+#[cfg(fuzzing)]
+pub use fuzzing::Observed;
 pub use peer::{Peer, Received, Transmit};
 pub use stats::Stats;
 pub use stun::stun_username_local;

@@ -77,6 +77,8 @@ pub struct Peer {
     /// The latest time that the caller told.
     clock: Instant,
     stats: Stats,
+    #[cfg(fuzzing)]
+    pub(crate) observed: crate::fuzzing::Observed,
 }
 
 impl Peer {
@@ -165,6 +167,8 @@ impl Peer {
             sctp,
             stats,
             has_plaintext,
+            #[cfg(fuzzing)]
+            observed,
             ..
         } = self;
         let Some(dtls) = dtls else {
@@ -173,12 +177,23 @@ impl Peer {
         };
         let outcome = dtls.handle_datagram(now, datagram, arena, |packet| {
             *has_plaintext = true;
+            #[cfg(fuzzing)]
+            observed.note_received(&packet);
             let taken = sctp
                 .as_mut()
                 .is_some_and(|sctp| sctp.handle_packet(now, packet).is_ok());
             stats.sctp_refused += u64::from(!taken);
         });
         self.follow_dtls(now, outcome);
+    }
+
+    #[cfg(fuzzing)]
+    pub(crate) fn handle_sctp_packet(&mut self, now: Instant, packet: bytes::Bytes) {
+        self.clock = now;
+        if let (Some(sctp), None) = (&mut self.sctp, &self.closed) {
+            self.stats.sctp_refused += u64::from(sctp.handle_packet(now, packet).is_err());
+        }
+        self.follow_sctp(now);
     }
 
     fn follow_dtls(&mut self, now: Instant, outcome: Outcome) {
@@ -373,6 +388,8 @@ impl Peer {
         while segments < max_segments.max(1)
             && let Some(packet) = sctp.peek_packet(now)
         {
+            #[cfg(fuzzing)]
+            self.observed.note_sent(packet);
             let sealed = Dtls::sealed_len(packet.len());
             if segments > 0 && (sealed > segment_size || buf.len() + sealed > limits::BATCH_BYTES) {
                 break;

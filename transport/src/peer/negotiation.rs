@@ -105,6 +105,8 @@ impl Peer {
             has_plaintext: false,
             clock: now,
             stats: Stats::default(),
+            #[cfg(fuzzing)]
+            observed: Default::default(),
             config,
         })
     }
