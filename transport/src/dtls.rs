@@ -302,6 +302,10 @@ impl Dtls {
             .is_some_and(|at| at <= now);
         // What rtc-dtls says again takes the place of what was kept.
         self.flight.is_over |= due;
+        if self.sees_to_flight() && !self.flight.handle_timeout(now) {
+            self.closed = true;
+            return Outcome::Failed;
+        }
         if due && self.endpoint.handle_timeout(FIXED, now).is_err() && self.records.is_none() {
             self.closed = true;
             return Outcome::Failed;
@@ -309,9 +313,16 @@ impl Dtls {
         Outcome::Taken
     }
 
+    /// Whether the handshake goes on and rtc-dtls has no timer for it any more.
+    fn sees_to_flight(&self) -> bool {
+        self.started && self.records.is_none() && self.endpoint.poll_timeout(&FIXED).is_none()
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.closed {
             None
+        } else if self.sees_to_flight() {
+            self.flight.deadline()
         } else {
             self.endpoint.poll_timeout(&FIXED)
         }

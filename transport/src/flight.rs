@@ -1,7 +1,8 @@
 //! Our last flight of the DTLS handshake, to say it again when the other side repeats its own (RFC 6347 §4.2.4).
 //!
-//! rtc-dtls does not answer a repeated flight, and it starts its own timer anew with each datagram. Two sides of its kind
-//! keep each other silent once a flight is lost: one repeats what the other has, the other never repeats what was lost.
+//! rtc-dtls stops its flight timer for good when a handshake message comes that brings it no further, and before the end of
+//! the handshake it answers no repetition. Two sides of its kind keep each other silent once a flight is lost: one
+//! repeats what the other has, the other never repeats what was lost.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,12 @@ const DATAGRAMS: usize = 8;
 
 /// Shortest time between two repetitions: forged messages ask for no flood, two sides that answer each other for no storm.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Time until what was said is said again without being asked.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// So often, then the other side is not there or does not want us.
+const TRIES: u32 = 12;
 
 /// What was said last, and how far the other side was heard.
 #[derive(Default)]
@@ -24,6 +31,10 @@ pub(crate) struct Flight {
     /// How many datagrams wait to be said again: the last ones.
     waiting: usize,
     repeated: Option<Instant>,
+    /// The last message of the other side.
+    heard_at: Option<Instant>,
+    /// Repetitions of this flight that nobody asked for.
+    tries: u32,
 }
 
 impl Flight {
@@ -50,17 +61,39 @@ impl Flight {
         else {
             return;
         };
+        self.heard_at = Some(now);
         if self.heard.is_none_or(|heard| heard < highest) {
             self.heard = Some(highest);
             self.is_over = true;
             self.waiting = 0;
+            self.tries = 0;
         } else if self
             .repeated
             .is_none_or(|at| now.saturating_duration_since(at) >= INTERVAL)
         {
-            self.repeated = Some(now);
-            self.waiting = self.datagrams.len();
+            self.repeat(now);
         }
+    }
+
+    fn repeat(&mut self, now: Instant) {
+        self.repeated = Some(now);
+        self.waiting = self.datagrams.len();
+    }
+
+    /// When to say it again without being asked, where nobody else sees to it.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let last = self.heard_at.max(self.repeated)?;
+        (!self.datagrams.is_empty()).then(|| last + PATIENCE)
+    }
+
+    /// Lets time pass; false when it was said often enough.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        if self.deadline().is_none_or(|at| now < at) {
+            return true;
+        }
+        self.tries += 1;
+        self.repeat(now);
+        self.tries <= TRIES
     }
 
     /// The next datagram to say again.
@@ -107,6 +140,26 @@ mod tests {
         assert_eq!(repetitions(&mut flight), 0, "too soon");
         flight.hear(now + INTERVAL, &message(0));
         assert_eq!(repetitions(&mut flight), 2);
+    }
+
+    #[test]
+    fn what_brings_no_answer_is_said_again_a_few_times() {
+        let now = Instant::now();
+        let mut flight = Flight::default();
+        flight.hear(now, &message(0));
+        assert_eq!(flight.deadline(), None);
+        flight.say(&message(10));
+        let mut tries = 0;
+        while let Some(at) = flight.deadline() {
+            assert!(flight.handle_timeout(at - PATIENCE / 2));
+            assert_eq!(repetitions(&mut flight), 0);
+            if !flight.handle_timeout(at) {
+                break;
+            }
+            assert_eq!(repetitions(&mut flight), 1);
+            tries += 1;
+        }
+        assert_eq!(tries, TRIES);
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn what_a_leaver_said_arrives_through_the_stack() {
 /// What is lost of ICE, DTLS, SCTP and DCEP is said again.
 #[test]
 fn a_lossy_link_comes_up_all_the_same() {
-    for (loss, most_failures) in [(0.0, 0), (0.01, 0), (0.05, 1), (0.1, 2)] {
+    for (loss, most_failures) in [(0.0, 0), (0.01, 0), (0.05, 0), (0.1, 1)] {
         let mut failures = 0;
         let mut times = Vec::new();
         for seed in 0..60 {
