@@ -135,6 +135,7 @@ async def recv(args):
             mime_type=reader.info.mime_type,
             attributes=dict(reader.info.attributes or {}),
             name=getattr(reader.info, "name", None),
+            attachments=list(getattr(reader.info, "attachments", [])),
             bytes=size,
             pieces=pieces,
             sha256=digest.hexdigest(),

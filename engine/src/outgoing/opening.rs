@@ -34,10 +34,6 @@ impl Opening {
             compression: Compression::None,
         }
     }
-
-    pub(super) fn wants_receipts(&self) -> bool {
-        self.attributes.is_some()
-    }
 }
 
 impl Stream {

@@ -37,7 +37,6 @@ pub(crate) struct Stream {
     pub(crate) info: Arc<StreamInfo>,
     pub(crate) state: OutgoingState,
     pub(crate) place: Place,
-    pub(crate) wants_receipts: bool,
     /// Its handle is gone.
     pub(crate) released: bool,
     /// A write met the full window: tell when there is room.
@@ -71,7 +70,6 @@ impl Stream {
             info: Arc::new(info),
             state: OutgoingState::Open,
             place: Place::default(),
-            wants_receipts: opening.wants_receipts(),
             released: false,
             blocked: false,
             written: 0,
