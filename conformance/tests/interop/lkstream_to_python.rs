@@ -31,7 +31,7 @@ fn lkstream_to_python(site: &Site) -> Result<(), Failure> {
     ];
     let mut alice = site.sender("yard", "alice", &arguments)?;
     // The SDK may read the small one to its end first.
-    let mut received = vec![bob.expect("stream")?, bob.expect("stream")?];
+    let mut received = [bob.expect("stream")?, bob.expect("stream")?];
     received.sort_by_key(|stream| stream["bytes"].as_u64());
     for (stream, payload) in received
         .iter()
