@@ -256,7 +256,8 @@ impl Init {
             if let Some(cookie) = cookie {
                 write_parameter(body, PARAMETER_COOKIE, cookie);
             }
-            write_parameter(body, PARAMETER_EXTENSIONS, &[RE_CONFIG, FORWARD_TSN]);
+            // Not the last: some do not look at a last parameter without value.
+            write_parameter(body, PARAMETER_FORWARD_TSN, &[]);
             if self.extensions.zero_checksum {
                 write_parameter(
                     body,
@@ -264,8 +265,7 @@ impl Init {
                     &ZERO_CHECKSUM_DTLS.to_be_bytes(),
                 );
             }
-            // Last, since it needs no padding, which the length of the chunk would have to leave out.
-            write_parameter(body, PARAMETER_FORWARD_TSN, &[]);
+            write_last_parameter(body, PARAMETER_EXTENSIONS, &[RE_CONFIG, FORWARD_TSN]);
         });
     }
 }

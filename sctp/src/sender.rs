@@ -21,6 +21,19 @@ use crate::rtt::Rtt;
 use crate::stats::Stats;
 use crate::tsn;
 
+/// Whether the last timeout was one (F-RTO, RFC 5682).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suspicion {
+    None,
+    /// The oldest chunk was sent again.
+    Retransmitted,
+    /// The cumulative point has moved: so many packets with new data, then what is acknowledged next tells.
+    Testing(u8),
+}
+
+/// A probe waits at least so long.
+const MIN_PROBE_WAIT: Duration = Duration::from_millis(2);
+
 #[derive(Debug)]
 pub(crate) struct Sender {
     pub(crate) queue: Queue,
@@ -42,8 +55,9 @@ pub(crate) struct Sender {
     is_forced: bool,
     /// Losses of packets before this one belong to an event that was answered.
     event_end: u64,
-    /// Packets before this one were sent before the last timeout.
-    timeout_mark: Option<u64>,
+    /// Packets before this one were sent before a timeout, TSNs before the other too.
+    timeout_mark: Option<(u64, u64)>,
+    suspicion: Suspicion,
     pub(crate) timeouts_in_row: u32,
     /// The window the other side told last.
     peer_window: u64,
@@ -88,6 +102,7 @@ impl Sender {
             is_forced: false,
             event_end: 0,
             timeout_mark: None,
+            suspicion: Suspicion::None,
             timeouts_in_row: 0,
             peer_window: 0,
             window_probe: None,
@@ -186,11 +201,20 @@ impl Sender {
         if sack.duplicates() > 0 {
             self.rack.note_duplicate(self.next_number);
         }
-        if is_spurious && let Some(mark) = self.timeout_mark.take() {
+        if is_spurious && let Some((mark, _)) = self.timeout_mark.take() {
             stats.spurious_timeouts += 1;
             self.flight.unlose(mark);
             self.control.timeout_was_spurious();
         }
+        self.timeout_mark
+            .take_if(|(_, end)| *end <= self.flight.base());
+        self.suspicion = match self.suspicion {
+            Suspicion::Retransmitted if has_advanced && self.timeout_mark.is_some() => {
+                Suspicion::Testing(2)
+            }
+            before if bytes == 0 && !has_advanced => before,
+            _ => Suspicion::None,
+        };
         self.take_window(sack.window);
         self.timeouts_in_row = 0;
         if bytes > 0 {
@@ -249,14 +273,15 @@ impl Sender {
         let size = sent.size();
         let passed = now.saturating_duration_since(sent.sent_at);
         let is_first = sent.transmissions == 1;
+        if newest.number <= sent.number {
+            newest.number = sent.number;
+            // Older ones in the same report may have arrived long ago.
+            newest.rtt = is_first.then_some(passed);
+        }
         if is_first {
-            if newest.rtt_number <= sent.number {
-                newest.rtt_number = sent.number;
-                newest.rtt = Some(passed);
-            }
             self.rack.note_order(tsn);
             *is_spurious |= before == State::Lost
-                && self.timeout_mark.is_some_and(|mark| sent.number < mark);
+                && self.timeout_mark.is_some_and(|(mark, _)| sent.number < mark);
         }
         // A repeated chunk that is acknowledged this fast: the first one did it (RFC 8985 §6.2 step 2).
         let is_ambiguous = !is_first && self.rtt.least().is_some_and(|least| passed < least);
@@ -389,25 +414,48 @@ impl Sender {
             self.timer = None;
             return;
         }
-        let timeout = self.rtt.timeout();
+        let (probe, timeout) = self.waits();
+        self.timer = Some(match probe {
+            Some(wait) => (now + wait, Timer::Probe),
+            None => (now + timeout, Timer::Timeout),
+        });
+    }
+
+    /// How long until a probe, if one may be, and until the timeout.
+    fn waits(&self) -> (Option<Duration>, Duration) {
+        let mut timeout = self.rtt.timeout();
+        let mut delay = Duration::ZERO;
+        if self.flight.end() - self.flight.base() == 1 {
+            // The other side may hold back the SACK for a single packet.
+            delay = PEER_SACK_DELAY;
+            timeout += delay;
+        }
         // RFC 8985 §7.2: only while nothing is known to be missing.
         let may_probe = !self.is_recovering()
             && self.flight.beyond() == 0
             && self.flight.bytes() > 0
             && self.peer_window > 0
             && self.timeouts_in_row == 0;
-        if may_probe && let Some(smoothed) = self.rtt.smoothed() {
-            let mut wait = smoothed * 2;
-            if self.flight.end() - self.flight.base() == 1 {
-                wait += PEER_SACK_DELAY;
+        let probe = self
+            .rtt
+            .smoothed()
+            .filter(|_| may_probe)
+            .map(|smoothed| (smoothed * 2).max(MIN_PROBE_WAIT) + delay)
+            .filter(|wait| *wait < timeout);
+        (probe, timeout)
+    }
+
+    /// New data left: a probe waits from then on (RFC 8985 §7.2).
+    fn arm_for_sent(&mut self, now: Instant) {
+        match self.timer {
+            None | Some((_, Timer::Probe)) => self.arm(now, None),
+            Some((_, Timer::Timeout)) => {
+                if let (Some(wait), _) = self.waits() {
+                    self.timer = Some((now + wait, Timer::Probe));
+                }
             }
-            let wait = wait.max(Duration::from_millis(2));
-            if wait < timeout {
-                self.timer = Some((now + wait, Timer::Probe));
-                return;
-            }
+            Some((_, Timer::Reorder)) => {}
         }
-        self.timer = Some((now + timeout, Timer::Timeout));
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, stats: &mut Stats) {
@@ -439,9 +487,11 @@ impl Sender {
         stats.timeouts += 1;
         self.timeouts_in_row = self.timeouts_in_row.saturating_add(1);
         let is_window_closed = self.peer_window < self.packet as u64;
-        self.timeout_mark.get_or_insert(self.next_number);
+        self.timeout_mark
+            .get_or_insert((self.next_number, self.flight.end()));
         self.lose_all(now, stats);
         self.event_end = self.next_number;
+        self.suspicion = Suspicion::Retransmitted;
         if !is_window_closed {
             self.control.timed_out(now, self.flight.bytes());
         }
@@ -477,6 +527,7 @@ impl Sender {
         self.control = controller(now, self.packet, self.kind, &mut self.random, None);
         self.timeouts_in_row = 0;
         self.timeout_mark = None;
+        self.suspicion = Suspicion::None;
         self.lose_all(now, stats);
         self.event_end = self.next_number;
         self.is_forced = self.flight.has_lost();
@@ -510,6 +561,12 @@ impl Sender {
             }
         }
         self.is_probe_due = false;
+        if let Suspicion::Testing(left) = self.suspicion {
+            if self.has_peer_window() {
+                return left > 0;
+            }
+            self.suspicion = Suspicion::None;
+        }
         if !self.flight.has_lost() && !self.has_peer_window() {
             if self.flight.bytes() < self.control.window() {
                 self.rate.limited_by_application(self.flight.bytes());
@@ -576,12 +633,18 @@ impl Sender {
     pub(crate) fn write_data(&mut self, now: Instant, writer: &mut Writer<'_>, stats: &mut Stats) {
         let number = self.next_number;
         let was_forced = std::mem::take(&mut self.is_forced);
+        let has_probed = was_forced && self.timer.is_some();
         self.control
             .sent(now, self.flight.bytes(), self.rate.is_app_limited());
         let room_before = writer.room();
         let immediate = if was_forced { IMMEDIATE } else { 0 };
-        self.write_lost(now, writer, immediate, stats);
-        while !self.flight.has_lost() && self.has_peer_window() {
+        let is_testing = matches!(self.suspicion, Suspicion::Testing(_));
+        if let Suspicion::Testing(left) = &mut self.suspicion {
+            *left = left.saturating_sub(1);
+        } else {
+            self.write_lost(now, writer, immediate, stats);
+        }
+        while (is_testing || !self.flight.has_lost()) && self.has_peer_window() {
             let Some(room) = writer.room().checked_sub(DATA_HEADER + 1) else {
                 break;
             };
@@ -606,13 +669,10 @@ impl Sender {
         }
         self.next_number += 1;
         self.pacer.sent(room_before - writer.room());
-        match self.timer {
-            None | Some((_, Timer::Probe)) => {
-                self.timer = None;
-                self.arm(now, None);
-            }
-            Some(_) => {}
+        if has_probed {
+            return;
         }
+        self.arm_for_sent(now);
     }
 
     fn write_lost(
@@ -678,9 +738,9 @@ fn write_chunk(sent: &Sent, tsn: u64, immediate: u8, writer: &mut Writer<'_>) {
     .write(writer);
 }
 
-/// The newest chunk sent once among those that a SACK acknowledged.
+/// The newest chunk among those that a SACK acknowledged, and its round trip if it was sent once.
 #[derive(Default)]
 struct Newest {
-    rtt_number: u64,
+    number: u64,
     rtt: Option<Duration>,
 }

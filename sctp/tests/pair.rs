@@ -100,6 +100,7 @@ fn model(seed: u64, congestion: Congestion) {
         } else {
             Checksum::ZeroOverDtls
         },
+        heartbeat: None,
         ..config()
     };
     let described = format!("seed {seed}: {path:?}");
@@ -164,7 +165,7 @@ fn model(seed: u64, congestion: Congestion) {
     }
     // Everything is acknowledged in the end, and nothing is kept.
     world.run(ms(30_000));
-    assert_eq!(world.a.association.buffered_total(), 0, "{described}");
+    assert_eq!(world.a.association.buffered_total(), 0, "{described} {:?}", world.a.association.stats());
     assert_eq!(world.a.association.stats().flight, 0, "{described}");
 }
 

@@ -223,6 +223,10 @@ impl Association {
         match self.state {
             State::Closed => return Err(PeerFault::Closed),
             State::Listening if is_same_local => {
+                // The cookie went there and back, unless one of the packets was sent again.
+                if age < limits::RTO_INITIAL {
+                    self.sender.rtt.sample(now, age);
+                }
                 self.take_peer(now, &cookie.peer);
                 self.establish(now);
             }

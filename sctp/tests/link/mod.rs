@@ -35,7 +35,7 @@ impl Random {
 pub struct Path {
     pub delay: Duration,
     pub loss: f64,
-    /// Once a packet is lost, the next are with this probability.
+    /// Once a packet is lost, those soon after it are with this probability.
     pub burst: f64,
     pub duplication: f64,
     pub corruption: f64,
@@ -57,6 +57,7 @@ pub struct Link {
     start: Instant,
     free_at: Instant,
     in_burst: bool,
+    burst_at: Instant,
     packets: BTreeMap<(Instant, u64), Vec<u8>>,
     count: u64,
     pub dropped: u64,
@@ -72,6 +73,7 @@ impl Link {
             start,
             free_at: start,
             in_burst: false,
+            burst_at: start,
             packets: BTreeMap::new(),
             count: 0,
             dropped: 0,
@@ -98,11 +100,13 @@ impl Link {
             self.free_at = self.free_at.max(now) + time(packet.len() + OVERHEAD);
             at = self.free_at;
         }
+        self.in_burst &= now - self.burst_at < Duration::from_millis(20);
         let chance = if self.in_burst { self.path.burst } else { self.path.loss };
         self.in_burst = random.chance(chance);
         if self.in_burst {
             self.dropped += 1;
             self.in_burst = self.path.burst > 0.0;
+            self.burst_at = now;
             return;
         }
         let mut packet = packet.to_vec();
