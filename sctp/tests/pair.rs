@@ -266,7 +266,7 @@ fn a_lost_tail_is_probed() {
 fn a_spurious_timeout_is_undone() {
     let mut world = pair(8, path(25), (config(), config()));
     world.connect();
-    world.throughput(Duration::ZERO, ms(2_000), 4_000_000);
+    world.throughput(Duration::ZERO, ms(2_000), 1_000_000);
     let before = world.a.association.stats();
     // Everything is held up for a second, nothing lost.
     world.there.path.delay = ms(1_000);
