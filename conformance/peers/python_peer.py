@@ -7,8 +7,12 @@ and nothing holds it (`--hold` waits for standard input also then). It never out
     python_peer.py recv  URL --room R --identity I [--count N] [--topic T]...
     python_peer.py send  URL --room R --identity I [--wait-for ID]... [--to ID]... KIND:PATH...
     python_peer.py joins URL --room R --count N
+    python_peer.py rpc   URL --room R --identity I [--wait-for ID]... [--to ID] [--timeout S] [METHOD:PATH]...
+    python_peer.py data  URL --room R --identity I [--wait-for ID]... [--to ID]... [HOW:VALUE]...
 
-KIND is one of send_text, stream_text, send_file, stream_bytes, send_bytes.
+KIND is one of send_text, stream_text, send_file, stream_bytes, send_bytes. HOW is reliable or lossy (VALUE is a
+path), dtmf (VALUE is a digit) or transcription (VALUE is the text). `rpc` serves echo, repeat, length, sleep, fail and
+crash, and makes the calls named, one after the other.
 """
 
 import argparse
@@ -238,11 +242,148 @@ async def joins(args):
         await room.disconnect()
 
 
+def digest(text):
+    data = text.encode() if isinstance(text, str) else text
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+async def rpc(args):
+    room = await join(args)
+    local = room.local_participant
+
+    def serve(method):
+        def register(handler):
+            async def handle(call):
+                emit(
+                    "invoked",
+                    method=method,
+                    caller=call.caller_identity,
+                    response_timeout=call.response_timeout,
+                    **digest(call.payload),
+                )
+                return await handler(call)
+
+            local.register_rpc_method(method, handle)
+
+        return register
+
+    @serve("echo")
+    async def echo(call):
+        return call.payload
+
+    @serve("repeat")
+    async def repeat(call):
+        return call.payload * 1000
+
+    @serve("length")
+    async def length(call):
+        return str(len(call.payload.encode()))
+
+    @serve("sleep")
+    async def sleep(call):
+        await asyncio.sleep(float(call.payload))
+        return "slept"
+
+    @serve("fail")
+    async def fail(call):
+        raise rtc.RpcError(101, "refused by the handler", call.payload)
+
+    @serve("crash")
+    async def crash(call):
+        raise ValueError("a crash that a test asked for")
+
+    emit("ready")
+    closed = asyncio.create_task(stdin_end())
+    await wait_for(room, args.wait_for + args.to)
+    for what in args.what:
+        method, _, path = what.partition(":")
+        with open(path, "rb") as file:
+            payload = file.read().decode()
+        started = time.monotonic()
+        fields = dict(method=method)
+        call = asyncio.ensure_future(
+            local.perform_rpc(
+                destination_identity=args.to[0],
+                method=method,
+                payload=payload,
+                response_timeout=args.timeout,
+            )
+        )
+        await asyncio.wait([call, closed], return_when=asyncio.FIRST_COMPLETED)
+        if not call.done():
+            call.cancel()
+            break
+        try:
+            result = call.result()
+            emit("result", text=result[:100], seconds=time.monotonic() - started, **digest(result), **fields)
+        except rtc.RpcError as error:
+            emit(
+                "rpc_error",
+                code=int(error.code),
+                message=error.message,
+                data=error.data or "",
+                seconds=time.monotonic() - started,
+                **fields,
+            )
+    emit("idle")
+    await closed
+    emit("leaving", **usage())
+    await room.disconnect()
+
+
+async def data(args):
+    def received(packet):
+        sender = packet.participant.identity if packet.participant else None
+        kind = rtc.DataPacketKind.Name(packet.kind)
+        emit("data", sender=sender, kind=kind, topic=packet.topic, **digest(packet.data))
+
+    def dtmf(packet):
+        emit("dtmf", sender=packet.participant.identity, code=packet.code, digit=packet.digit)
+
+    def transcription(segments, participant, _):
+        emit("transcription", sender=participant and participant.identity, texts=[s.text for s in segments])
+
+    def prepare(room):
+        room.on("data_received", received)
+        room.on("sip_dtmf_received", dtmf)
+        room.on("transcription_received", transcription)
+
+    room = await join(args, prepare)
+    await wait_for(room, args.wait_for + args.to)
+    local = room.local_participant
+    for what in args.what:
+        how, _, value = what.partition(":")
+        if how in ("reliable", "lossy"):
+            with open(value, "rb") as file:
+                payload = file.read()
+            topic = args.topic[0] if args.topic else ""
+            await local.publish_data(
+                payload, reliable=how == "reliable", destination_identities=args.to, topic=topic
+            )
+        elif how == "dtmf":
+            await local.publish_dtmf(code=1, digit=value)
+        elif how == "transcription":
+            segment = rtc.TranscriptionSegment(
+                id="SG_1", text=value, start_time=0, end_time=1, final=True, language="en"
+            )
+            await local.publish_transcription(
+                rtc.Transcription(participant_identity=local.identity, track_sid="TR_none", segments=[segment])
+            )
+        else:
+            raise SystemExit(f"unknown way {how}")
+        emit("published", how=how)
+    emit("idle")
+    await stdin_end()
+    emit("leaving", **usage())
+    await room.disconnect()
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=["recv", "send", "joins"])
+    parser.add_argument("command", choices=["recv", "send", "joins", "rpc", "data"])
     parser.add_argument("url")
-    parser.add_argument("what", nargs="*", help="send: KIND:PATH")
+    parser.add_argument("what", nargs="*", help="send: KIND:PATH, rpc: METHOD:PATH, data: HOW:VALUE")
+    parser.add_argument("--timeout", type=float, help="rpc: seconds to wait for a response")
     parser.add_argument("--room", required=True)
     parser.add_argument("--identity", default="")
     parser.add_argument("--kind", default="standard", help="the token's participant kind")
@@ -261,7 +402,7 @@ def main():
     args = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
-        asyncio.run({"recv": recv, "send": send, "joins": joins}[args.command](args))
+        asyncio.run({"recv": recv, "send": send, "joins": joins, "rpc": rpc, "data": data}[args.command](args))
     except Exception as error:  # a transcript must end with the cause
         emit("error", error=f"{type(error).__name__}: {error}")
         sys.stdout.flush()

@@ -14,4 +14,7 @@ mod interop {
     mod payloads;
     mod python_to_lkstream;
     mod python_to_python;
+    mod rpc;
+    mod user_packets;
+    mod whole;
 }
