@@ -15,14 +15,14 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use lkstream::session::{self, SessionConfig};
-use lkstream_engine::{Counters, OpenError, TopicFilter, UserMessage};
+use lkstream_engine::{Capabilities, Counters, OpenError, TopicFilter, UserMessage};
 use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid};
 use lkstream_proto::limits::CHUNK_BYTES;
-use lkstream_proto::participant::ParticipantKind;
+use lkstream_proto::participant::{Capability, ParticipantKind};
 use lkstream_server::room::{self, Joining, Limits, Output, Room};
 
 pub use node::Presence;
-pub use work::{Confirmation, Ending, Fate, Length, Pace, Received, Sent, Stream};
+pub use work::{Confirmation, Ending, Fate, Length, Pace, Received, Sent, Stream, Way};
 
 use crate::wire::{self, Carrier, Random, Totals};
 use node::{Node, World};
@@ -52,6 +52,8 @@ pub struct Client {
     pub identity: Identity,
     /// What its token says it is.
     pub kind: ParticipantKind,
+    /// What streams it says it understands.
+    pub capabilities: Capabilities,
     /// What carries its packets.
     pub carrier: Carrier,
     /// How its wire behaves.
@@ -78,6 +80,7 @@ impl Client {
         Client {
             identity: Identity::from(identity),
             kind: ParticipantKind::Standard,
+            capabilities: Capabilities::ALL,
             carrier: Carrier::default(),
             wire: wire::Config::default(),
             engine: lkstream_engine::Config::default(),
@@ -172,6 +175,10 @@ impl Simulation {
     pub fn join_with(&mut self, client: Client) -> Who {
         let mut joining = Joining::new(client.identity.clone(), bytes16(&mut self.random));
         joining.kind = client.kind as i32;
+        joining.client.client_protocol = client.capabilities.client_protocol;
+        if client.capabilities.inflates {
+            joining.client.capabilities = vec![Capability::CompressionDeflateRaw as i32];
+        }
         let seed = self.random.draw();
         let who = Who(self.nodes.len());
         let member = match self.room.join(self.now, joining) {

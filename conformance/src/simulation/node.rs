@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use lkstream::Participant;
 use lkstream::session::{self, Session};
 use lkstream_engine::{
-    Attributes, Engine, Event, IncomingId, ListenerId, Lost, OpenError, OpenOptions, Outcome,
-    OutgoingId, Read, StreamKind, TopicFilter, UserMessage, Written,
+    Attributes, Capabilities, Engine, Event, IncomingId, ListenerId, Lost, OpenError, OpenOptions,
+    Outcome, OutgoingId, Read, StreamKind, TopicFilter, UserMessage, Written,
 };
 use lkstream_proto::id::{Identity, ParticipantSid};
 use lkstream_proto::packet::{Channel, DataPacket};
@@ -17,7 +18,9 @@ use lkstream_server::room::{self, MemberId, Room};
 use crate::wire::{self, End, Lane, Path, Random};
 
 use super::trace::Trace;
-use super::work::{Confirmation, Ending, Fate, Length, Pace, Received, Sent, Stream, attributes};
+use super::work::{
+    Confirmation, Ending, Fate, Length, Pace, Received, Sent, Stream, Way, attributes,
+};
 use super::{Client, Who};
 
 /// The server closes a peer connection so long after the signal link, which says why: an abort would overtake that.
@@ -181,7 +184,10 @@ impl Node {
         options.destinations.clone_from(&stream.destinations);
         options.sender_identity.clone_from(&stream.sender_identity);
         options.receipts = stream.receipts;
-        let handle = self.engine.open(options)?;
+        let handle = match stream.way {
+            Way::Pieces => self.engine.open(options)?,
+            Way::Whole => self.engine.send(options, stream.payload.clone())?,
+        };
         let id = match self.engine.outgoing(handle) {
             Some(outgoing) => outgoing.info().id.clone(),
             None => panic!("a stream that was opened is not known"),
@@ -192,15 +198,18 @@ impl Node {
         );
         world.sent.push(Sent {
             by: self.who,
-            stream,
             id,
-            written: 0,
+            written: match stream.way {
+                Way::Pieces => 0,
+                Way::Whole => stream.payload.len(),
+            },
+            ended: stream.way == Way::Whole,
             fate: Fate::Running,
             handle,
             blocked: false,
-            ended: false,
             last_state: None,
             opened: world.now,
+            stream,
         });
         Ok(world.sent.len() - 1)
     }
@@ -296,12 +305,18 @@ impl Node {
                 self.wire.connect(now);
                 self.engine
                     .set_local(now, local.identity().clone(), local.sid().clone());
+                let others: Vec<Participant> = self.session.others().cloned().collect();
+                others.iter().for_each(|other| self.note(other));
             }
             session::Event::ParticipantActive(participant)
                 if Some(participant.sid()) == self.sid.as_ref()
                     && self.presence == Presence::Joining =>
             {
                 self.presence = Presence::Active;
+            }
+            session::Event::ParticipantJoined(other)
+            | session::Event::ParticipantUpdated(other) => {
+                self.note(&other);
             }
             session::Event::ParticipantLeft(participant) => {
                 world.trace.record(
@@ -328,6 +343,16 @@ impl Node {
             }
             _ => {}
         }
+    }
+
+    /// Tells the engine what streams to somebody may look like.
+    fn note(&mut self, other: &Participant) {
+        let capabilities = Capabilities {
+            client_protocol: other.client_protocol(),
+            inflates: other.inflates(),
+        };
+        self.engine
+            .participant(other.identity().clone(), capabilities);
     }
 
     fn read_packets(&mut self, world: &mut World<'_>) -> bool {
@@ -851,6 +876,7 @@ impl Node {
         for sent in sent {
             if sent.by == self.who
                 && sent.fate == Fate::Running
+                && sent.stream.way == Way::Pieces
                 && let Some(outgoing) = self.engine.outgoing(sent.handle)
             {
                 let progress = outgoing.progress();

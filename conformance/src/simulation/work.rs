@@ -36,6 +36,8 @@ pub struct Stream {
     pub payload: Bytes,
     /// Whether the header tells the length.
     pub length: Length,
+    /// Whether the application writes it or hands it over whole.
+    pub way: Way,
     /// Bytes the application writes at once.
     pub write_size: usize,
     /// Who gets it; empty is everybody.
@@ -46,6 +48,15 @@ pub struct Stream {
     pub ending: Ending,
     /// Whether receivers shall confirm.
     pub receipts: Receipts,
+}
+
+/// How an application sends a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It opens the stream and writes piece by piece.
+    Pieces,
+    /// It hands over all of it at once: inline and compressed where all recipients can take that.
+    Whole,
 }
 
 /// Whether a header tells the length of the payload.
@@ -67,6 +78,7 @@ impl Stream {
             id: None,
             payload: payload.into(),
             length: Length::Declared,
+            way: Way::Pieces,
             write_size: 64 << 10,
             destinations: Vec::new(),
             sender_identity: None,
@@ -84,6 +96,13 @@ impl Stream {
             length: Length::Open,
             ..Stream::bytes(topic, Bytes::new())
         }
+    }
+
+    /// The same, handed over whole.
+    #[must_use]
+    pub fn whole(mut self) -> Stream {
+        self.way = Way::Whole;
+        self
     }
 
     /// The same with an id of its own.

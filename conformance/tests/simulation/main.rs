@@ -13,6 +13,7 @@ mod recipients;
 mod slow;
 mod stack;
 mod transfer;
+mod whole;
 
 use std::time::Duration;
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lkstream_conformance::simulation::{
-    Client, Ending, Fate, Length, Pace, Presence, Simulation, Stream, Who,
+    Client, Ending, Fate, Length, Pace, Presence, Simulation, Stream, Way, Who,
 };
 use lkstream_conformance::wire::{self, Carrier, Random};
-use lkstream_engine::ReadError;
+use lkstream_engine::{Capabilities, ReadError};
 use lkstream_proto::id::Identity;
 use lkstream_server::room::Limits;
 
@@ -73,6 +73,14 @@ impl Play {
         client.engine.write_window = 16_000 << random.below(5);
         // As after a resume; repeated packets are no news.
         client.repeats = [0.0, 0.1][random.below(2) as usize];
+        client.capabilities = match random.below(4) {
+            0 => Capabilities::default(),
+            1 => Capabilities {
+                inflates: false,
+                ..Capabilities::ALL
+            },
+            _ => Capabilities::ALL,
+        };
         let who = self.simulation.join_with(client);
         // Those of the same name before were sent away.
         let simulation = &self.simulation;
@@ -109,6 +117,9 @@ impl Play {
         stream.length = [Length::Declared, Length::Open][random.below(2) as usize];
         // Not more than some hundred writes, so that 200 seeds stay quick.
         stream.write_size = (1 << random.below(18)).max(size / 200);
+        if random.happens(0.4) {
+            stream.way = Way::Whole;
+        }
         if random.happens(0.3) {
             stream.destinations = NAMES
                 .iter()
@@ -121,6 +132,9 @@ impl Play {
             1 => Ending::Hold,
             _ => Ending::Close,
         };
+        if stream.way == Way::Whole {
+            stream.ending = Ending::Close;
+        }
         if random.happens(0.3) {
             // Others use the same ids.
             stream.id = Some(format!("stream-{}", self.streams / 3).as_str().into());
