@@ -1,6 +1,6 @@
 """The lines between the rooms of the house, checked on what cargo resolves and on the sources.
 
-- no tokio, no clock and no sockets crate in the normal dependencies of proto, engine and transport;
+- no tokio, no clock and no sockets crate in the normal dependencies of proto, engine, sctp and transport;
 - no member depends on a member above it;
 - `unsafe` only in ffi;
 - every member inherits the workspace's lints, which forbid unsafe code.
@@ -14,11 +14,12 @@ import sys
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SANS_IO = {"lkstream-proto", "lkstream-engine", "lkstream-transport"}
+SANS_IO = {"lkstream-proto", "lkstream-engine", "lkstream-sctp", "lkstream-transport"}
 FORBIDDEN_BELOW = {"tokio", "tokio-util", "async-std", "smol", "mio", "hyper", "axum", "tokio-tungstenite"}
 MAY_USE = {
     "lkstream-proto": set(),
-    "lkstream-transport": set(),
+    "lkstream-sctp": set(),
+    "lkstream-transport": {"lkstream-sctp"},
     "lkstream-engine": {"lkstream-proto"},
     "lkstream": {"lkstream-proto", "lkstream-engine", "lkstream-transport"},
     "lkstream-server": {"lkstream-proto", "lkstream-engine", "lkstream-transport"},
