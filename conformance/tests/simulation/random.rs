@@ -62,7 +62,12 @@ impl Play {
             latency: Duration::from_micros(500 + random.below(150_000)),
             jitter: millis(random.below(20)),
             bytes_per_second: 200_000 << random.below(8),
-            loss: [0.0, 0.01, 0.2][random.below(3) as usize],
+            loss: match self.carrier {
+                // Of the lossy channel.
+                Carrier::Model => [0.0, 0.01, 0.2],
+                // Of every datagram.
+                Carrier::Stack => [0.0, 0.001, 0.01],
+            }[random.below(3) as usize],
             receive_window: 66_000 << random.below(5),
             send_buffer: 32_000 << random.below(4),
             segment: 1_200 << random.below(4),
@@ -156,7 +161,9 @@ impl Play {
                         || sent.stream.ending != Ending::Close
                         || sent.fate == Fate::Flushed
                 });
-                if flushed && !self.disturbed.contains(&who) {
+                // Under loss SCTP may be silent for longer than receivers wait for a leaver's data.
+                let lossless = self.carrier == Carrier::Model;
+                if flushed && lossless && !self.disturbed.contains(&who) {
                     self.polite.insert(who);
                 }
                 self.simulation.leave(who);
