@@ -6,6 +6,7 @@ use std::time::Duration;
 use lkstream_engine::encryption::Keyring;
 use lkstream_engine::{RpcError, StreamKind, TopicFilter};
 
+use crate::handlers::Prepared;
 use crate::rpc::{self, Handler, RpcInvocation};
 use crate::session::SessionConfig;
 use crate::{ConnectError, Room, StreamLimits};
@@ -20,6 +21,7 @@ pub struct RoomBuilder {
     pub(crate) session: SessionConfig,
     pub(crate) signalling_timeout: Duration,
     pub(crate) handlers: Vec<(String, Handler)>,
+    pub(crate) stream_handlers: Vec<Prepared>,
 }
 
 impl std::fmt::Debug for RoomBuilder {
@@ -42,6 +44,7 @@ impl RoomBuilder {
             session: SessionConfig::default(),
             signalling_timeout: Duration::from_secs(5),
             handlers: Vec::new(),
+            stream_handlers: Vec::new(),
         }
     }
 
@@ -70,7 +73,7 @@ impl RoomBuilder {
         self
     }
 
-    /// Sets the limits of the streams.
+    /// Sets the limits of the streams: budgets, time limits and numbers. Change fields of `StreamLimits::default()`.
     #[must_use]
     pub fn stream_limits(mut self, limits: StreamLimits) -> Self {
         self.engine = limits;

@@ -18,6 +18,7 @@ use crate::builder::RoomBuilder;
 use crate::candidates::{self, Families};
 use crate::datagrams::Datagrams;
 use crate::driver::Driver;
+use crate::handlers::Serving;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::upgrade::{Io, WebSocket, upgrade};
@@ -60,7 +61,7 @@ pub(crate) async fn connect(builder: RoomBuilder) -> Result<Room, ConnectError> 
         None => engine,
     };
     let session = Session::new(Instant::now(), builder.session);
-    let shared = Shared::new(engine, session);
+    let shared = Shared::new(engine, session, tokio::runtime::Handle::current());
     {
         let mut state = shared.lock();
         state.prepare(builder.listeners);
@@ -68,9 +69,17 @@ pub(crate) async fn connect(builder: RoomBuilder) -> Result<Room, ConnectError> 
             state.register_rpc(method, handler);
         }
     }
+    let serving: Vec<Serving> = builder
+        .stream_handlers
+        .into_iter()
+        .map(|register| register(&shared))
+        .collect();
     let mut driver = Driver::new(shared.clone(), websocket, datagrams, peer);
     std::future::poll_fn(|cx| driver.poll_started(cx)).await?;
     tokio::spawn(driver);
+    for each in serving {
+        tokio::spawn(each);
+    }
     Ok(Room::new(shared))
 }
 

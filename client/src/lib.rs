@@ -30,6 +30,7 @@ mod driver;
 mod error;
 mod events;
 pub mod files;
+mod handlers;
 mod options;
 mod participant;
 mod progress;
@@ -55,10 +56,11 @@ pub use error::{
     SendError,
 };
 pub use events::{Event, Events};
+pub use handlers::{HandlerOptions, Registration};
 pub use lkstream_engine::Config as StreamLimits;
 pub use lkstream_engine::encryption;
 pub use lkstream_engine::{
-    Attributes, CloseError, Compress, Content, Limit, Lost, ReadError, RpcCode, RpcError,
+    Attributes, CloseError, Compress, Content, Counters, Limit, Lost, ReadError, RpcCode, RpcError,
     StreamInfo, StreamKind, TextOperation, TopicFilter, UserMessage, WriteError,
 };
 pub use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid, StreamId, Topic};

@@ -10,7 +10,7 @@ use crate::builder::RoomBuilder;
 use crate::shared::Shared;
 use crate::writer::Outgoing;
 use crate::{
-    ByteOptions, ByteStreams, ByteWriter, ConnectError, Disconnected, Events, OpenError,
+    ByteOptions, ByteStreams, ByteWriter, ConnectError, Counters, Disconnected, Events, OpenError,
     Participant, TextOptions, TextStreams, TextWriter,
 };
 
@@ -119,6 +119,12 @@ impl Room {
         let changed = state.engine.keyring().map(change);
         state.wake_driver();
         changed
+    }
+
+    /// How often something was dropped, refused or ignored since the join: packets that broke a rule, duplicates,
+    /// streams that nobody registered for, readers that were too slow.
+    pub fn counters(&self) -> Counters {
+        self.handle.shared.lock().engine.counters()
     }
 
     /// What happens from now on.

@@ -11,6 +11,7 @@ use std::time::Instant;
 use lkstream_engine::{Engine, IncomingId, ListenerId, OutgoingId, StreamKind, TopicFilter};
 use lkstream_proto::id::StreamId;
 use lkstream_proto::receipt::Status;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::events::{Event, EventLog};
@@ -24,6 +25,8 @@ use crate::{Disconnected, Participant};
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
+    /// Where handlers run.
+    pub(crate) runtime: Handle,
     /// Notified when participants change and when the room ends.
     pub(crate) changed: Notify,
 }
@@ -42,6 +45,8 @@ pub(crate) struct State {
     pub(crate) events: EventLog,
     pub(crate) listeners: HashMap<ListenerId, Queue>,
     pub(crate) prepared: Vec<Prepared>,
+    /// The listeners that belong to handlers.
+    pub(crate) handled: Vec<(ListenerId, StreamKind, TopicFilter)>,
     pub(crate) readers: HashMap<IncomingId, Waker>,
     pub(crate) writers: HashMap<OutgoingId, Waker>,
     /// Writers that wait for acknowledgements, not for room.
@@ -56,8 +61,9 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(engine: Engine, session: Session) -> Arc<Self> {
+    pub(crate) fn new(engine: Engine, session: Session, runtime: Handle) -> Arc<Self> {
         Arc::new(Shared {
+            runtime,
             state: Mutex::new(State {
                 engine,
                 session,
@@ -67,6 +73,7 @@ impl Shared {
                 events: EventLog::default(),
                 listeners: HashMap::new(),
                 prepared: Vec::new(),
+                handled: Vec::new(),
                 readers: HashMap::new(),
                 writers: HashMap::new(),
                 flushers: HashMap::new(),

@@ -26,15 +26,16 @@ pub(crate) struct Prepared {
     pub(crate) listener: ListenerId,
 }
 
+/// A registration with the engine; dropping it ends it.
 #[derive(Debug)]
-struct Listener {
+pub(crate) struct Listener {
     shared: Arc<Shared>,
     id: ListenerId,
 }
 
 impl Listener {
     /// Takes over the prepared listener with the same filter, or registers a new one.
-    fn new(shared: Arc<Shared>, kind: StreamKind, filter: TopicFilter) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, kind: StreamKind, filter: TopicFilter) -> Self {
         let mut state = shared.lock();
         let prepared = state
             .prepared
@@ -46,6 +47,22 @@ impl Listener {
         };
         drop(state);
         Listener { shared, id }
+    }
+
+    pub(crate) fn id(&self) -> ListenerId {
+        self.id
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The first stream that fits; the others stay. `None` once the room is gone or the registration has ended.
+    pub(crate) async fn next(
+        &mut self,
+        fits: impl Fn(&StreamInfo) -> bool,
+    ) -> Option<(IncomingId, StreamInfo)> {
+        std::future::poll_fn(|cx| self.poll_first(cx, &fits)).await
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<(IncomingId, StreamInfo)>> {
@@ -82,7 +99,7 @@ impl ByteStreams {
 
     /// The first stream that fits; the others stay. `None` once the room is gone.
     pub(crate) async fn take(&mut self, fits: &impl Fn(&StreamInfo) -> bool) -> Option<ByteReader> {
-        let (id, info) = std::future::poll_fn(|cx| self.listener.poll_first(cx, fits)).await?;
+        let (id, info) = self.listener.next(fits).await?;
         Some(ByteReader::new(self.listener.shared.clone(), id, info))
     }
 }
@@ -90,12 +107,7 @@ impl ByteStreams {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.engine.unlisten(self.id);
-        if let Some(queue) = state.listeners.remove(&self.id) {
-            for (id, _) in queue.streams {
-                state.release_incoming(id);
-            }
-        }
+        state.unlisten(self.id);
         state.wake_driver();
     }
 }
@@ -106,6 +118,20 @@ impl State {
         let id = self.engine.listen(kind, filter);
         self.listeners.insert(id, Queue::default());
         id
+    }
+
+    /// Ends a registration, and lets go of the streams that wait for it.
+    pub(crate) fn unlisten(&mut self, id: ListenerId) {
+        self.engine.unlisten(id);
+        self.handled.retain(|(each, _, _)| *each != id);
+        if let Some(queue) = self.listeners.remove(&id) {
+            for (id, _) in queue.streams {
+                self.release_incoming(id);
+            }
+            if let Some(waker) = queue.waker {
+                waker.wake();
+            }
+        }
     }
 }
 
