@@ -5,8 +5,10 @@
 mod budgets;
 mod encryption;
 mod model;
+mod packets;
 mod perturbed;
 mod receiver;
+mod rpc;
 mod script;
 mod sender;
 mod whole;
