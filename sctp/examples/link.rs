@@ -29,7 +29,10 @@ fn main() {
 }
 
 fn with(congestion: Congestion) -> Config {
-    Config { congestion, ..config() }
+    Config {
+        congestion,
+        ..config()
+    }
 }
 
 fn path(rtt: u64, loss: f64) -> Path {
@@ -71,8 +74,11 @@ fn real(a: &mut dyn Endpoint, b: &mut dyn Endpoint, loss: f64, span: Duration) -
             }
         }
         for direction in 0..2 {
-            let (from, to): (&mut dyn Endpoint, &mut dyn Endpoint) =
-                if direction == 0 { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
+            let (from, to): (&mut dyn Endpoint, &mut dyn Endpoint) = if direction == 0 {
+                (&mut *a, &mut *b)
+            } else {
+                (&mut *b, &mut *a)
+            };
             let now = Instant::now();
             while packets.len() < 64 {
                 let mut packet = spare.pop().unwrap_or_default();
@@ -124,7 +130,11 @@ fn cpu() {
         let bytes = rate * MB * span.as_secs_f64();
         println!("{name:24} {rate:7.1} {:6.2}", cpu / bytes * 1e9);
     };
-    for loss in LOSS {
+    let only: Option<f64> = std::env::args().nth(2).and_then(|loss| loss.parse().ok());
+    for loss in LOSS
+        .into_iter()
+        .filter(|loss| only.is_none_or(|only| only == *loss))
+    {
         for kind in [Congestion::Bbr, Congestion::NewReno] {
             let (mut a, mut b) = ours(kind);
             let before = cpu_time();
@@ -150,7 +160,10 @@ fn measure<A: Endpoint, B: Endpoint>(mut world: World<A, B>) -> f64 {
 
 fn table() {
     println!("virtual link without rate limit, MB/s (capped by the windows of 16 MB)");
-    println!("{:>12} {:>10} {:>10} {:>14} {:>14} {:>10}", "RTT/loss", "Bbr", "NewReno", "Bbr->rtc", "rtc->ours", "rtc-sctp");
+    println!(
+        "{:>12} {:>10} {:>10} {:>14} {:>14} {:>10}",
+        "RTT/loss", "Bbr", "NewReno", "Bbr->rtc", "rtc->ours", "rtc-sctp"
+    );
     for rtt in RTT.into_iter().skip(1) {
         for loss in LOSS {
             let path = || path(rtt, loss);
@@ -202,7 +215,10 @@ fn rate() {
             let waits = &mut world.there.waits;
             waits.sort_unstable();
             let median = waits[waits.len() / 2];
-            println!("{bdps} BDP {loss:5} {:8} {rate:6.2}  {median:?}", format!("{kind:?}"));
+            println!(
+                "{bdps} BDP {loss:5} {:8} {rate:6.2}  {median:?}",
+                format!("{kind:?}")
+            );
         }
     }
 }

@@ -256,9 +256,11 @@ impl Association {
     pub fn wanted(&self) -> usize {
         let window = usize::try_from(self.sender.window()).unwrap_or(usize::MAX);
         let target = (window / 2 + 64 * 1024).clamp(256 * 1024, limits::SEND_WINDOW);
-        target
-            .saturating_sub(self.sender.queue.waiting())
-            .min(self.config.send_buffer.saturating_sub(self.sender.queue.buffered()))
+        target.saturating_sub(self.sender.queue.waiting()).min(
+            self.config
+                .send_buffer
+                .saturating_sub(self.sender.queue.buffered()),
+        )
     }
 
     /// Resets our direction of a stream after what waits on it was sent; [`Event::ResetDone`] tells when it is done. The stream

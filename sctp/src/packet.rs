@@ -41,12 +41,7 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(
-        buffer: &'a mut Vec<u8>,
-        limit: usize,
-        ports: (u16, u16),
-        tag: u32,
-    ) -> Self {
+    pub(crate) fn new(buffer: &'a mut Vec<u8>, limit: usize, ports: (u16, u16), tag: u32) -> Self {
         let start = buffer.len();
         let mut head = [0; COMMON_HEADER];
         head[..2].copy_from_slice(&ports.0.to_be_bytes());

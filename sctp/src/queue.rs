@@ -277,9 +277,7 @@ impl Queue {
     pub(crate) fn take_resettable(&mut self, most: usize) -> Vec<u16> {
         let mut streams = Vec::new();
         for (id, entry) in &mut self.streams {
-            if entry.reset == ResetState::Wanted
-                && entry.waiting.is_empty()
-                && streams.len() < most
+            if entry.reset == ResetState::Wanted && entry.waiting.is_empty() && streams.len() < most
             {
                 entry.reset = ResetState::Requested;
                 streams.push(*id);

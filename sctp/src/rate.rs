@@ -89,13 +89,21 @@ impl Rate {
     ) {
         self.delivered += bytes;
         self.delivered_at = now;
-        if self.newest.as_ref().is_none_or(|(best, _, _)| number > *best) {
+        if self
+            .newest
+            .as_ref()
+            .is_none_or(|(best, _, _)| number > *best)
+        {
             self.newest = Some((number, sent_at, *snapshot));
         }
     }
 
     /// The sample of all that was acknowledged since the last one.
-    pub(crate) fn sample(&mut self, now: Instant, least_rtt: Option<Duration>) -> Option<RateSample> {
+    pub(crate) fn sample(
+        &mut self,
+        now: Instant,
+        least_rtt: Option<Duration>,
+    ) -> Option<RateSample> {
         if self.app_limited_until > 0 && self.delivered > self.app_limited_until {
             self.app_limited_until = 0;
         }

@@ -178,7 +178,8 @@ impl Reset {
         };
         for stream in streams {
             receiver.reassembly.reset(stream);
-            if !self.done_incoming.contains(&stream) && self.done_incoming.len() < usize::from(u16::MAX)
+            if !self.done_incoming.contains(&stream)
+                && self.done_incoming.len() < usize::from(u16::MAX)
             {
                 self.done_incoming.push(stream);
             }
@@ -227,10 +228,19 @@ impl Reset {
 
     /// Whether there is something to write. Answers and a request share a chunk.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.answers[0].is_some() || self.request.as_ref().is_some_and(|request| request.at <= now)
+        self.answers[0].is_some()
+            || self
+                .request
+                .as_ref()
+                .is_some_and(|request| request.at <= now)
     }
 
-    pub(crate) fn write(&mut self, now: Instant, wait: std::time::Duration, writer: &mut Writer<'_>) {
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        wait: std::time::Duration,
+        writer: &mut Writer<'_>,
+    ) {
         let answers = std::mem::take(&mut self.answers);
         if answers[0].is_some() {
             writer.chunk(RE_CONFIG, 0, |body| {

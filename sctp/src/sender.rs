@@ -32,7 +32,7 @@ enum Suspicion {
 }
 
 /// A probe waits at least so long.
-const MIN_PROBE_WAIT: Duration = Duration::from_millis(2);
+const MIN_PROBE_WAIT: Duration = Duration::from_millis(3);
 
 #[derive(Debug)]
 pub(crate) struct Sender {
@@ -49,6 +49,8 @@ pub(crate) struct Sender {
     next_number: u64,
     rack: Rack,
     timer: Option<(Instant, Timer)>,
+    /// Probes since something was acknowledged.
+    probes_in_row: u32,
     /// A tail loss probe is due.
     is_probe_due: bool,
     /// One packet may leave whatever the window says.
@@ -98,6 +100,7 @@ impl Sender {
             next_number: 1,
             rack: Rack::default(),
             timer: None,
+            probes_in_row: 0,
             is_probe_due: false,
             is_forced: false,
             event_end: 0,
@@ -218,6 +221,7 @@ impl Sender {
         self.take_window(sack.window);
         self.timeouts_in_row = 0;
         if bytes > 0 {
+            self.probes_in_row = 0;
             self.rtt.restore();
         }
         if let Some(rtt) = newest.rtt {
@@ -281,7 +285,9 @@ impl Sender {
         if is_first {
             self.rack.note_order(tsn);
             *is_spurious |= before == State::Lost
-                && self.timeout_mark.is_some_and(|(mark, _)| sent.number < mark);
+                && self
+                    .timeout_mark
+                    .is_some_and(|(mark, _)| sent.number < mark);
         }
         // A repeated chunk that is acknowledged this fast: the first one did it (RFC 8985 §6.2 step 2).
         let is_ambiguous = !is_first && self.rtt.least().is_some_and(|least| passed < least);
@@ -289,7 +295,8 @@ impl Sender {
             self.rack.note_delivered(sent.number, sent.sent_at, passed);
             let snapshot = sent.snapshot;
             let (number, sent_at) = (sent.number, sent.sent_at);
-            self.rate.acknowledged(now, number, sent_at, &snapshot, size);
+            self.rate
+                .acknowledged(now, number, sent_at, &snapshot, size);
         } else {
             self.rate.delivered += size;
         }
@@ -316,9 +323,9 @@ impl Sender {
     /// Chunks sent long enough before one that arrived are lost (RFC 8985 §6.2 step 5). When to look again.
     fn find_lost(&mut self, now: Instant, stats: &mut Stats) -> Option<Instant> {
         let is_recovering = self.is_recovering();
-        let window =
-            self.rack
-                .reorder_window(&self.rtt, is_recovering, self.flight.beyond());
+        let window = self
+            .rack
+            .reorder_window(&self.rtt, is_recovering, self.flight.beyond());
         while let Some((number, tsn)) = self.flight.oldest() {
             let sent_at = self.flight.get(tsn)?.sent_at;
             let deadline = self.rack.deadline(number, sent_at, window)?;
@@ -430,17 +437,18 @@ impl Sender {
             delay = PEER_SACK_DELAY;
             timeout += delay;
         }
-        // RFC 8985 §7.2: only while nothing is known to be missing.
-        let may_probe = !self.is_recovering()
-            && self.flight.beyond() == 0
-            && self.flight.bytes() > 0
-            && self.peer_window > 0
-            && self.timeouts_in_row == 0;
+        // Also while something is known to be missing, and again after a probe without answer, as in QUIC (RFC 9002 §6.2), where
+        // RFC 8985 §7.2 would wait for the timeout.
+        let may_probe =
+            self.flight.bytes() > 0 && self.peer_window > 0 && self.timeouts_in_row == 0;
         let probe = self
             .rtt
             .smoothed()
             .filter(|_| may_probe)
-            .map(|smoothed| (smoothed * 2).max(MIN_PROBE_WAIT) + delay)
+            .map(|smoothed| {
+                let wait = (smoothed * 2).max(MIN_PROBE_WAIT) + delay;
+                wait.saturating_mul(1 << self.probes_in_row.min(16))
+            })
             .filter(|wait| *wait < timeout);
         (probe, timeout)
     }
@@ -476,7 +484,8 @@ impl Sender {
                 stats.probes += 1;
                 self.is_probe_due = true;
                 self.is_forced = true;
-                self.timer = Some((now + self.rtt.timeout(), Timer::Timeout));
+                self.probes_in_row += 1;
+                self.arm(now, None);
             }
             Timer::Timeout => self.time_out(now, stats),
         }
@@ -653,8 +662,8 @@ impl Sender {
             };
             let size = (fragment.payload.len() + DATA_HEADER) as u64;
             let snapshot = self.rate.sent(now, self.flight.bytes(), size);
-            let is_into_closed_window = self.flight.outstanding() + fragment.payload.len() as u64
-                > self.peer_window;
+            let is_into_closed_window =
+                self.flight.outstanding() + fragment.payload.len() as u64 > self.peer_window;
             let tsn = self.flight.push(fragment, number, now, snapshot);
             if is_into_closed_window {
                 self.window_probe = Some(tsn);
@@ -684,7 +693,11 @@ impl Sender {
     ) {
         while let Some(tsn) = self.flight.first_lost() {
             self.judge(now, tsn, stats);
-            let Some(sent) = self.flight.get(tsn).filter(|sent| sent.state == State::Lost) else {
+            let Some(sent) = self
+                .flight
+                .get(tsn)
+                .filter(|sent| sent.state == State::Lost)
+            else {
                 self.advance(now, true);
                 continue;
             };

@@ -108,7 +108,11 @@ fn unreliable_messages_go_both_ways() {
             };
             let bytes = Bytes::from(vec![number as u8; 2_500]);
             let now = world.now;
-            world.a.association.send(now, 2, 53, delivery, bytes.clone()).unwrap();
+            world
+                .a
+                .association
+                .send(now, 2, 53, delivery, bytes.clone())
+                .unwrap();
             world.b.write(now, 2, bytes);
             world.run(ms(4));
             at_a += std::iter::from_fn(|| world.a.read()).count();
@@ -144,12 +148,22 @@ fn streams_are_reset_both_ways() {
         if seed % 2 == 0 {
             world.b.association.reset_stream(now, 4).unwrap();
             world.run(ms(5_000));
-            let done = Event::ResetDone { stream: 4, is_accepted: true };
-            assert!(world.b.events.contains(&done), "seed {seed} {:?}", world.b.events);
+            let done = Event::ResetDone {
+                stream: 4,
+                is_accepted: true,
+            };
+            assert!(
+                world.b.events.contains(&done),
+                "seed {seed} {:?}",
+                world.b.events
+            );
         } else {
             world.a.association().stream(4).unwrap().close(now).unwrap();
             world.run(ms(5_000));
-            assert!(world.b.events.contains(&Event::StreamReset(4)), "seed {seed}");
+            assert!(
+                world.b.events.contains(&Event::StreamReset(4)),
+                "seed {seed}"
+            );
             let now = world.now;
             world.b.association.reset_stream(now, 4).unwrap();
             world.run(ms(5_000));
@@ -164,8 +178,16 @@ fn streams_are_reset_both_ways() {
         world.a.write(now, 4, Bytes::from_static(b"again"));
         world.b.write(now, 4, Bytes::from_static(b"too"));
         world.run(ms(5_000));
-        assert_eq!(world.b.read().map(|(_, bytes)| bytes).as_deref(), Some(&b"again"[..]), "seed {seed}");
-        assert_eq!(world.a.read().map(|(_, bytes)| bytes).as_deref(), Some(&b"too"[..]), "seed {seed}");
+        assert_eq!(
+            world.b.read().map(|(_, bytes)| bytes).as_deref(),
+            Some(&b"again"[..]),
+            "seed {seed}"
+        );
+        assert_eq!(
+            world.a.read().map(|(_, bytes)| bytes).as_deref(),
+            Some(&b"too"[..]),
+            "seed {seed}"
+        );
     }
     assert!(both > 30, "{both}");
 }
@@ -191,7 +213,11 @@ fn both_kinds_of_end_are_understood() {
     world.a.write(now, 1, Bytes::from_static(b"last"));
     world.a.association.shutdown(now);
     world.run(ms(2_000));
-    assert!(world.a.events.contains(&Event::Closed(Closed::Shutdown)), "{:?}", world.a.events);
+    assert!(
+        world.a.events.contains(&Event::Closed(Closed::Shutdown)),
+        "{:?}",
+        world.a.events
+    );
     assert!(world.b.association().is_closed());
 }
 

@@ -54,10 +54,34 @@ fn both_sides_may_ask() {
             ..path(10)
         };
         let mut world = pair(seed, lossy, (config(), config()));
-        world.b = Ours::new(lkstream_sctp::Association::connect(world.now, config(), seed + 1));
+        world.b = Ours::new(lkstream_sctp::Association::connect(
+            world.now,
+            config(),
+            seed + 1,
+        ));
         world.connect();
-        world.a.association.send(world.now, 3, 53, Delivery::default(), Bytes::from_static(b"a")).unwrap();
-        world.b.association.send(world.now, 4, 53, Delivery::default(), Bytes::from_static(b"b")).unwrap();
+        world
+            .a
+            .association
+            .send(
+                world.now,
+                3,
+                53,
+                Delivery::default(),
+                Bytes::from_static(b"a"),
+            )
+            .unwrap();
+        world
+            .b
+            .association
+            .send(
+                world.now,
+                4,
+                53,
+                Delivery::default(),
+                Bytes::from_static(b"b"),
+            )
+            .unwrap();
         let (mut at_a, mut at_b) = (None, None);
         while at_a.is_none() || at_b.is_none() {
             assert!(world.step() && world.passed() < ms(60_000), "seed {seed}");
@@ -82,7 +106,9 @@ fn model(seed: u64, congestion: Congestion) {
         corruption: flip(&mut random, 0.02),
         reordering: flip(&mut random, 0.2),
         jitter: ms(random.below(40)),
-        rate: random.chance(0.5).then(|| 100_000 + random.below(2_000_000)),
+        rate: random
+            .chance(0.5)
+            .then(|| 100_000 + random.below(2_000_000)),
         queue: 20_000 + random.below(100_000) as usize,
         blackouts: if random.chance(0.3) {
             vec![span(random.below(1_000), random.below(5_000))]
@@ -116,10 +142,18 @@ fn model(seed: u64, congestion: Congestion) {
     let mut received = 0;
     let mut is_reading = true;
     while received < 120 {
-        assert!(world.passed() < ms(600_000), "stuck, {received} received, {described}, {:?}", world.a.association.stats());
+        assert!(
+            world.passed() < ms(600_000),
+            "stuck, {received} received, {described}, {:?}",
+            world.a.association.stats()
+        );
         if left > 0 && random.chance(0.3) {
             let stream = random.below(STREAMS) as u16;
-            let length = if random.chance(0.2) { random.below(40_000) } else { random.below(2_000) };
+            let length = if random.chance(0.2) {
+                random.below(40_000)
+            } else {
+                random.below(2_000)
+            };
             let mut bytes = vec![0; length as usize + 12];
             bytes[..8].copy_from_slice(&(total as u64).to_be_bytes());
             for byte in &mut bytes[8..] {
@@ -127,10 +161,18 @@ fn model(seed: u64, congestion: Congestion) {
             }
             let bytes = Bytes::from(bytes);
             let delivery = Delivery {
-                order: if stream == 3 { Order::Unordered } else { Order::Ordered },
+                order: if stream == 3 {
+                    Order::Unordered
+                } else {
+                    Order::Ordered
+                },
                 reliability: Reliability::Reliable,
             };
-            match world.a.association.send(world.now, stream, 53, delivery, bytes.clone()) {
+            match world
+                .a
+                .association
+                .send(world.now, stream, 53, delivery, bytes.clone())
+            {
                 Ok(()) => {
                     sent.entry(stream).or_default().push(bytes);
                     total += 1;
@@ -165,7 +207,12 @@ fn model(seed: u64, congestion: Congestion) {
     }
     // Everything is acknowledged in the end, and nothing is kept.
     world.run(ms(30_000));
-    assert_eq!(world.a.association.buffered_total(), 0, "{described} {:?}", world.a.association.stats());
+    assert_eq!(
+        world.a.association.buffered_total(),
+        0,
+        "{described} {:?}",
+        world.a.association.stats()
+    );
     assert_eq!(world.a.association.stats().flight, 0, "{described}");
 }
 
@@ -195,7 +242,10 @@ fn seeds() -> u64 {
 #[test]
 fn exact_for_a_seed() {
     let run = || {
-        let lossy = Path { loss: 0.05, ..path(20) };
+        let lossy = Path {
+            loss: 0.05,
+            ..path(20)
+        };
         let mut world = pair(5, lossy, (config(), config()));
         world.connect();
         let rate = world.throughput(Duration::ZERO, ms(1_000), 1_000_000);
@@ -232,7 +282,10 @@ fn a_stopped_reader_stops_the_sender() {
 #[test]
 fn losses_do_not_wait_for_timeouts() {
     for seed in 0..20 {
-        let lossy = Path { loss: 0.05, ..path(25) };
+        let lossy = Path {
+            loss: 0.05,
+            ..path(25)
+        };
         let mut world = pair(seed, lossy, (config(), config()));
         world.connect();
         world.throughput(Duration::ZERO, ms(5_000), 4_000_000);
@@ -252,11 +305,25 @@ fn a_lost_tail_is_probed() {
     world.run(ms(1_000));
     let begin = world.passed();
     world.there.path.blackouts = vec![(begin, begin + ms(1))];
-    world.a.association.send(world.now, 0, 53, Delivery::default(), Bytes::from(vec![1; 3_000])).unwrap();
+    world
+        .a
+        .association
+        .send(
+            world.now,
+            0,
+            53,
+            Delivery::default(),
+            Bytes::from(vec![1; 3_000]),
+        )
+        .unwrap();
     while world.b.read_message().is_none() {
         assert!(world.step());
     }
-    assert!(world.passed() - begin < ms(250), "{:?}", world.passed() - begin);
+    assert!(
+        world.passed() - begin < ms(250),
+        "{:?}",
+        world.passed() - begin
+    );
     assert_eq!(world.a.association.stats().timeouts, 0);
     assert!(world.a.association.stats().probes > 0);
 }
@@ -274,7 +341,10 @@ fn a_spurious_timeout_is_undone() {
     world.there.path.delay = ms(25);
     world.throughput(Duration::ZERO, ms(2_000), 4_000_000);
     let stats = world.a.association.stats();
-    assert!(stats.spurious_timeouts > before.spurious_timeouts, "{stats:?}");
+    assert!(
+        stats.spurious_timeouts > before.spurious_timeouts,
+        "{stats:?}"
+    );
 }
 
 /// An outage: the retransmission timer is not drawn out far, and `path_changed` does not wait for it at all.
@@ -310,7 +380,10 @@ fn outages_end_soon() {
 #[test]
 fn limited_messages_are_given_up() {
     for seed in 0..40 {
-        let lossy = Path { loss: 0.1, ..path(25) };
+        let lossy = Path {
+            loss: 0.1,
+            ..path(25)
+        };
         let mut world = pair(seed, lossy, (config(), config()));
         world.connect();
         let mut random = Random(seed + 77);
@@ -319,7 +392,11 @@ fn limited_messages_are_given_up() {
         while next < 600 {
             let stream = random.below(4) as u16;
             let delivery = Delivery {
-                order: if stream & 1 == 0 { Order::Ordered } else { Order::Unordered },
+                order: if stream & 1 == 0 {
+                    Order::Ordered
+                } else {
+                    Order::Unordered
+                },
                 reliability: match stream {
                     0 | 1 => Reliability::Retransmits(0),
                     2 => Reliability::Lifetime(ms(40)),
@@ -328,23 +405,45 @@ fn limited_messages_are_given_up() {
             };
             let mut bytes = vec![0; 4 + random.below(3_000) as usize];
             bytes[..4].copy_from_slice(&next.to_be_bytes());
-            world.a.association.send(world.now, stream, 53, delivery, bytes.into()).unwrap();
+            world
+                .a
+                .association
+                .send(world.now, stream, 53, delivery, bytes.into())
+                .unwrap();
             next += 1;
             world.run(ms(2));
             while let Some((stream, message)) = world.b.read_message() {
-                got.push((stream, u32::from_be_bytes(message.bytes[..4].try_into().unwrap())));
+                got.push((
+                    stream,
+                    u32::from_be_bytes(message.bytes[..4].try_into().unwrap()),
+                ));
             }
         }
         world.run(ms(10_000));
         while let Some((stream, message)) = world.b.read_message() {
-            got.push((stream, u32::from_be_bytes(message.bytes[..4].try_into().unwrap())));
+            got.push((
+                stream,
+                u32::from_be_bytes(message.bytes[..4].try_into().unwrap()),
+            ));
         }
         let stats = world.a.association.stats();
         assert!(stats.chunks_abandoned > 0, "seed {seed}");
-        assert_eq!(world.a.association.buffered_total(), 0, "seed {seed} {stats:?}");
-        assert!(got.len() > 400 && got.len() < 600, "seed {seed}: {}", got.len());
+        assert_eq!(
+            world.a.association.buffered_total(),
+            0,
+            "seed {seed} {stats:?}"
+        );
+        assert!(
+            got.len() > 400 && got.len() < 600,
+            "seed {seed}: {}",
+            got.len()
+        );
         for stream in [0, 2] {
-            let numbers: Vec<_> = got.iter().filter(|(of, _)| *of == stream).map(|(_, n)| *n).collect();
+            let numbers: Vec<_> = got
+                .iter()
+                .filter(|(of, _)| *of == stream)
+                .map(|(_, n)| *n)
+                .collect();
             assert!(numbers.is_sorted(), "seed {seed}");
         }
         let unique: std::collections::BTreeSet<_> = got.iter().collect();
@@ -356,26 +455,55 @@ fn limited_messages_are_given_up() {
 #[test]
 fn streams_are_reset() {
     for seed in 0..100 {
-        let lossy = Path { loss: 0.15, ..path(25) };
+        let lossy = Path {
+            loss: 0.15,
+            ..path(25)
+        };
         let mut world = pair(seed, lossy, (config(), config()));
         world.connect();
         for round in 0..3u8 {
             for _ in 0..5 {
-                world.a.association.send(world.now, 6, 53, Delivery::default(), Bytes::from(vec![round; 5_000])).unwrap();
+                world
+                    .a
+                    .association
+                    .send(
+                        world.now,
+                        6,
+                        53,
+                        Delivery::default(),
+                        Bytes::from(vec![round; 5_000]),
+                    )
+                    .unwrap();
             }
             world.a.association.reset_stream(world.now, 6).unwrap();
             assert_eq!(
-                world.a.association.send(world.now, 6, 53, Delivery::default(), Bytes::from_static(b"x")),
+                world.a.association.send(
+                    world.now,
+                    6,
+                    53,
+                    Delivery::default(),
+                    Bytes::from_static(b"x")
+                ),
                 Err(SendError::Resetting(6))
             );
-            let done = Event::ResetDone { stream: 6, is_accepted: true };
+            let done = Event::ResetDone {
+                stream: 6,
+                is_accepted: true,
+            };
             while count(&world, done) <= usize::from(round) {
                 assert!(world.step() && world.passed() < ms(120_000), "seed {seed}");
             }
-            assert_eq!(count(&world, Event::StreamReset(6)), usize::from(round) + 1, "seed {seed}");
+            assert_eq!(
+                count(&world, Event::StreamReset(6)),
+                usize::from(round) + 1,
+                "seed {seed}"
+            );
             let mut messages = 0;
             while let Some((_, message)) = world.b.read_message() {
-                assert!(message.bytes.iter().all(|byte| *byte == round), "seed {seed}");
+                assert!(
+                    message.bytes.iter().all(|byte| *byte == round),
+                    "seed {seed}"
+                );
                 messages += 1;
             }
             assert_eq!(messages, 5, "seed {seed}");
@@ -387,11 +515,24 @@ fn streams_are_reset() {
 #[test]
 fn shutdown_delivers_first() {
     for seed in 0..100 {
-        let lossy = Path { loss: 0.1, ..path(25) };
+        let lossy = Path {
+            loss: 0.1,
+            ..path(25)
+        };
         let mut world = pair(seed, lossy, (config(), config()));
         world.connect();
         for _ in 0..10 {
-            world.a.association.send(world.now, 1, 53, Delivery::default(), Bytes::from(vec![5; 9_000])).unwrap();
+            world
+                .a
+                .association
+                .send(
+                    world.now,
+                    1,
+                    53,
+                    Delivery::default(),
+                    Bytes::from(vec![5; 9_000]),
+                )
+                .unwrap();
         }
         world.a.association.shutdown(world.now);
         while !(world.a.association.is_closed() && world.b.association.is_closed()) {
@@ -402,7 +543,11 @@ fn shutdown_delivers_first() {
             received += 1;
         }
         assert_eq!(received, 10, "seed {seed}");
-        assert_eq!(count(&world, Event::Closed(Closed::Shutdown)), 1, "seed {seed}");
+        assert_eq!(
+            count(&world, Event::Closed(Closed::Shutdown)),
+            1,
+            "seed {seed}"
+        );
     }
 }
 
@@ -415,7 +560,13 @@ fn abort_ends_at_once() {
     world.run(ms(11));
     assert!(world.b.events.contains(&Event::Closed(Closed::RemoteAbort)));
     assert_eq!(
-        world.a.association.send(world.now, 1, 53, Delivery::default(), Bytes::from_static(b"x")),
+        world.a.association.send(
+            world.now,
+            1,
+            53,
+            Delivery::default(),
+            Bytes::from_static(b"x")
+        ),
         Err(SendError::Closed)
     );
     assert!(world.a.association.poll_timeout().is_none());
@@ -426,15 +577,45 @@ fn abort_ends_at_once() {
 fn a_restarted_peer_is_taken() {
     let mut world = pair(1, path(10), (config(), config()));
     world.connect();
-    world.a.association.send(world.now, 1, 53, Delivery::default(), Bytes::from_static(b"before")).unwrap();
+    world
+        .a
+        .association
+        .send(
+            world.now,
+            1,
+            53,
+            Delivery::default(),
+            Bytes::from_static(b"before"),
+        )
+        .unwrap();
     world.run(ms(500));
     while world.b.read_message().is_some() {}
     world.a = Ours::new(lkstream_sctp::Association::connect(world.now, config(), 99));
     world.run(ms(500));
     assert!(world.a.association.is_connected());
     assert!(world.b.events.contains(&Event::Restarted));
-    world.a.association.send(world.now, 1, 53, Delivery::default(), Bytes::from_static(b"after")).unwrap();
-    world.b.association.send(world.now, 1, 53, Delivery::default(), Bytes::from_static(b"back")).unwrap();
+    world
+        .a
+        .association
+        .send(
+            world.now,
+            1,
+            53,
+            Delivery::default(),
+            Bytes::from_static(b"after"),
+        )
+        .unwrap();
+    world
+        .b
+        .association
+        .send(
+            world.now,
+            1,
+            53,
+            Delivery::default(),
+            Bytes::from_static(b"back"),
+        )
+        .unwrap();
     world.run(ms(500));
     assert_eq!(world.b.read_message().unwrap().1.bytes, "after");
     assert_eq!(world.a.read_message().unwrap().1.bytes, "back");

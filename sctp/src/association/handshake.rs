@@ -142,10 +142,7 @@ impl Association {
         self.peer_extensions = init.extensions;
         self.sender
             .set_peer(init.window, init.extensions.forward_tsn);
-        let windows = (
-            self.config.receive_window,
-            self.config.receive_window_limit,
-        );
+        let windows = (self.config.receive_window, self.config.receive_window_limit);
         self.receiver = Some(Receiver::new(
             now,
             init.tsn,

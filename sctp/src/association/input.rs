@@ -54,7 +54,10 @@ impl Association {
                         self.stats.chunks_refused += 1;
                     }
                     first = first.and(Err(fault));
-                    if matches!(fault, PeerFault::Tag | PeerFault::Closed | PeerFault::Cookie) {
+                    if matches!(
+                        fault,
+                        PeerFault::Tag | PeerFault::Closed | PeerFault::Cookie
+                    ) {
                         break;
                     }
                 }
@@ -173,8 +176,7 @@ impl Association {
                 reset.handle(now, chunk.value, &mut self.sender.queue, receiver)?;
             }
             FORWARD_TSN => {
-                let forward =
-                    ForwardTsn::read(chunk.value).ok_or(PeerFault::Range(FORWARD_TSN))?;
+                let forward = ForwardTsn::read(chunk.value).ok_or(PeerFault::Range(FORWARD_TSN))?;
                 let Some(receiver) = &mut self.receiver else {
                     return Err(PeerFault::Unexpected(FORWARD_TSN));
                 };
@@ -252,6 +254,10 @@ impl Association {
             copy.extend_from_slice(&chunk.value[..length]);
             self.pending.error = Some((CAUSE_UNRECOGNIZED_CHUNK, copy.into()));
         }
-        if kind & 0x80 != 0 { Next::Go } else { Next::Stop }
+        if kind & 0x80 != 0 {
+            Next::Go
+        } else {
+            Next::Stop
+        }
     }
 }

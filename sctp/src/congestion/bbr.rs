@@ -219,6 +219,11 @@ impl Bbr {
         MIN_WINDOW_PACKETS * self.packet
     }
 
+    /// Bounds do not go below what leaves in a burst anyway: on a path with a product this small, one loss is beyond any threshold.
+    fn floor(&self) -> u64 {
+        self.quantized(0)
+    }
+
     fn with_headroom(&self) -> u64 {
         if self.inflight_long_term == u64::MAX {
             return u64::MAX;
@@ -377,10 +382,7 @@ impl Bbr {
         if self.state != State::Startup || self.is_full || !self.is_loss_round_start {
             return;
         }
-        if ack.is_recovering
-            && self.loss_events_in_round >= STARTUP_LOSSES
-            && self.is_loss_high()
-        {
+        if ack.is_recovering && self.loss_events_in_round >= STARTUP_LOSSES && self.is_loss_high() {
             self.is_full = true;
             self.inflight_long_term = self
                 .product(self.max_bandwidth(), 1.0)
@@ -614,9 +616,7 @@ impl Bbr {
         let most = self.quantized(self.product(self.bandwidth, self.window_gain) + self.extra());
         if self.is_full {
             self.window = (self.window + ack.bytes).min(most);
-        } else if self.window < most
-            || ack.delivered < INITIAL_WINDOW_PACKETS * self.packet
-        {
+        } else if self.window < most || ack.delivered < INITIAL_WINDOW_PACKETS * self.packet {
             self.window += ack.bytes;
         }
         if self.state == State::ProbeRtt {
@@ -627,7 +627,7 @@ impl Bbr {
             State::Cruise | State::ProbeRtt => self.with_headroom(),
             State::Startup | State::Drain => u64::MAX,
         };
-        let cap = cap.min(self.inflight_short_term).max(self.least_window());
+        let cap = cap.min(self.inflight_short_term).max(self.floor());
         self.window = self
             .window
             .max(self.least_window())
@@ -639,9 +639,7 @@ impl Bbr {
         self.is_probe_sampled = false;
         if !lost.is_app_limited {
             let target = self.product(self.bandwidth, 1.0).min(self.window);
-            self.inflight_long_term = flight
-                .max((target as f64 * BETA) as u64)
-                .max(self.least_window());
+            self.inflight_long_term = flight.max((target as f64 * BETA) as u64).max(self.floor());
         }
         if self.state == State::Up {
             self.start_down(lost.now, self.next_round_delivered);

@@ -1,5 +1,12 @@
 //! Two endpoints and the links between them on virtual time, exact for a seed.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub
+)]
 
 pub mod rtc;
 
@@ -84,7 +91,12 @@ impl Link {
 
     pub fn send(&mut self, now: Instant, random: &mut Random, packet: &[u8]) {
         let passed = now - self.start;
-        if self.path.blackouts.iter().any(|(from, to)| (*from..*to).contains(&passed)) {
+        if self
+            .path
+            .blackouts
+            .iter()
+            .any(|(from, to)| (*from..*to).contains(&passed))
+        {
             self.dropped += 1;
             return;
         }
@@ -101,7 +113,11 @@ impl Link {
             at = self.free_at;
         }
         self.in_burst &= now - self.burst_at < Duration::from_millis(20);
-        let chance = if self.in_burst { self.path.burst } else { self.path.loss };
+        let chance = if self.in_burst {
+            self.path.burst
+        } else {
+            self.path.loss
+        };
         self.in_burst = random.chance(chance);
         if self.in_burst {
             self.dropped += 1;
@@ -235,7 +251,8 @@ impl Endpoint for Ours {
     }
 
     fn read(&mut self) -> Option<(u16, Bytes)> {
-        self.read_message().map(|(stream, message)| (stream, message.bytes))
+        self.read_message()
+            .map(|(stream, message)| (stream, message.bytes))
     }
 }
 
@@ -338,7 +355,11 @@ impl<A: Endpoint, B: Endpoint> World<A, B> {
     pub fn connect(&mut self) {
         let limit = self.now + Duration::from_secs(60);
         while !(self.a.is_connected() && self.b.is_connected()) {
-            assert!(self.step() && self.now < limit, "not connected after {:?}", self.passed());
+            assert!(
+                self.step() && self.now < limit,
+                "not connected after {:?}",
+                self.passed()
+            );
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use rtc_sctp::{
     AssociationHandle, ClientConfig, DatagramEvent, Endpoint as RtcEndpoint, EndpointConfig, Event,
-    Payload, PayloadProtocolIdentifier, ReliabilityType, ServerConfig, StreamEvent, TransportConfig,
-    max_payload_size_for_mtu,
+    Payload, PayloadProtocolIdentifier, ReliabilityType, ServerConfig, StreamEvent,
+    TransportConfig, max_payload_size_for_mtu,
 };
 use rtc_shared::TransportProtocol;
 
@@ -45,8 +45,7 @@ impl Rtc {
             .with_max_message_size(1_000_000);
         let mut config = EndpointConfig::new();
         config.max_payload_size(max_payload_size_for_mtu(1_191));
-        let server =
-            (role == Role::Accept).then(|| Arc::new(ServerConfig::new(transport.clone())));
+        let server = (role == Role::Accept).then(|| Arc::new(ServerConfig::new(transport.clone())));
         let mut endpoint =
             RtcEndpoint::new(address(), TransportProtocol::UDP, Arc::new(config), server);
         let association = (role == Role::Connect).then(|| {
