@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod ends;
+mod handlers;
 mod joining;
 mod odd_servers;
 mod packets;
