@@ -13,6 +13,7 @@ const SACK: u8 = 3;
 const ABORT: u8 = 6;
 const SHUTDOWN: u8 = 7;
 const SHUTDOWN_ACK: u8 = 8;
+const ERROR: u8 = 9;
 const SHUTDOWN_COMPLETE: u8 = 14;
 const FORWARD_TSN: u8 = 192;
 const PARAMETER_SUPPORTED_EXTENSIONS: u16 = 0x8008;
@@ -82,6 +83,9 @@ impl Gate {
     pub(crate) fn inspect(&mut self, packet: &[u8]) -> Verdict {
         if self.overrun > self.max_overrun {
             return Verdict::Abort;
+        }
+        if !has_good_causes(packet) {
+            return Verdict::Refuse;
         }
         for chunk in chunks(packet) {
             let ok = match chunk[0] {
@@ -242,6 +246,30 @@ fn chunks(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Whether rtc-sctp gets through the error causes of a packet: it trusts their lengths, and reads on behind the chunk.
+fn has_good_causes(packet: &[u8]) -> bool {
+    let mut rest = packet.get(COMMON_HEADER_BYTES..).unwrap_or_default();
+    for chunk in chunks(packet) {
+        let after = rest.get(chunk.len()..).unwrap_or_default();
+        if matches!(chunk[0], ABORT | ERROR) {
+            let mut causes = &chunk[4..];
+            while let Some(head) = causes.get(..4) {
+                let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+                match causes.get(length..) {
+                    Some(next) if length >= 4 => causes = next,
+                    _ => return false,
+                }
+            }
+            if causes.len() + after.len() >= 4 {
+                return false;
+            }
+        }
+        let padding = chunk.len().next_multiple_of(4) - chunk.len();
+        rest = after.get(padding..).unwrap_or_default();
+    }
+    true
+}
+
 fn word(chunk: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(chunk.get(at..at + 4)?.try_into().ok()?))
 }
@@ -323,6 +351,29 @@ mod tests {
         assert_eq!(gate.inspect(&data(13, 1)), Verdict::Abort);
         gate.note_sent(&sack(13, 5_000));
         assert_eq!(gate.inspect(&data(14, 1)), Verdict::Pass);
+    }
+
+    #[test]
+    fn causes_that_would_be_read_too_far_are_refused() {
+        let mut gate = Gate::new(1_000);
+        let good = [
+            &[ABORT, 0, 0, 4][..],
+            &[ABORT, 0, 0, 8, 0, 12, 0, 4],
+            &[ERROR, 0, 0, 9, 0, 3, 0, 5, 1, 0, 0, 0],
+        ];
+        let bad = [
+            &[ABORT, 0, 0, 8, 0, 12, 0xbd, 0x83][..],
+            &[ABORT, 0, 0, 8, 0, 12, 0, 0],
+            &[ABORT, 0, 0, 4, 3, 0, 0, 4],
+            &[ERROR, 0, 0, 10, 0, 3, 0, 5, 1, 9, 0, 0, 1, 1, 1, 1],
+            &[3, 0, 0, 4, ERROR, 0, 0, 8, 0, 12, 0, 9],
+        ];
+        for chunks in good {
+            assert_eq!(gate.inspect(&packet(chunks)), Verdict::Pass, "{chunks:?}");
+        }
+        for chunks in bad {
+            assert_eq!(gate.inspect(&packet(chunks)), Verdict::Refuse, "{chunks:?}");
+        }
     }
 
     #[test]
