@@ -289,7 +289,7 @@ fn opened(info: &StreamInfo) -> Event {
         kind: kind_of(info),
         topic: info.topic.to_string(),
         name: name_of(info),
-        mime_type: info.mime_type.clone(),
+        mime_type: info.mime_type.to_string(),
         length: info.total_length,
         from: Some(info.sender.to_string()),
         to: Vec::new(),

@@ -299,7 +299,10 @@ impl Engine {
     }
 
     /// From now on takes streams of this kind whose topic fits. The most specific listener gets
-    /// a stream, the oldest of equal ones.
+    /// a stream. Of several as specific each gets it, as an incoming stream of its own with its
+    /// own place among those that may exist, budget and end; the payload is shared. A receipt says
+    /// that the stream is complete once one of them has confirmed it, and that it failed once all
+    /// were released without.
     pub fn listen(&mut self, kind: StreamKind, filter: TopicFilter) -> ListenerId {
         self.listeners.add(kind, filter)
     }

@@ -113,6 +113,17 @@ impl<'a> Incoming<'a> {
         if std::mem::replace(&mut stream.asked, Asked::No) == Asked::No {
             return;
         }
+        // One copy that is safe is enough; that one is lost says nothing about the others.
+        for copy in self.engine.incoming.copies_of(self.id) {
+            let Some(copy) = self.engine.incoming.get_mut(copy) else {
+                continue;
+            };
+            match outcome {
+                Outcome::Complete => copy.asked = Asked::No,
+                Outcome::Failed if copy.asked == Asked::Yes => return,
+                Outcome::Failed => {}
+            }
+        }
         let status = match outcome {
             Outcome::Complete => Status::Complete,
             Outcome::Failed => Status::Failed,

@@ -97,3 +97,5 @@ pub const PUBLISHED_BYTES: usize = 1024 * 1024;
 pub const PUBLISHED_LOSSY_BYTES: usize = 256 * 1024;
 /// Bytes that sealing adds to a packet, at most (protocol.md §5.8: vector, tag, framing).
 pub const SEALING_BYTES: usize = 64;
+/// Bytes of a block that packets are written into: seven full chunks.
+pub const SLAB_BYTES: usize = 110_000;

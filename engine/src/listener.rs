@@ -65,20 +65,29 @@ impl Listeners {
         self.listeners.retain(|(each, _, _)| *each != id);
     }
 
-    /// The most specific listener, the oldest of equal ones.
-    pub(crate) fn find(&self, kind: StreamKind, topic: &Topic) -> Option<ListenerId> {
+    /// The oldest of the most specific listeners, and the others as specific as it.
+    pub(crate) fn find(
+        &self,
+        kind: StreamKind,
+        topic: &Topic,
+    ) -> Option<(ListenerId, Vec<ListenerId>)> {
         let mut best: Option<(usize, ListenerId)> = None;
+        let mut equal = Vec::new();
         for (id, listens_to, filter) in &self.listeners {
             if *listens_to != kind {
                 continue;
             }
-            if let Some(fit) = filter.fit(topic)
-                && best.is_none_or(|(other, _)| fit > other)
-            {
+            let Some(fit) = filter.fit(topic) else {
+                continue;
+            };
+            if best.is_none_or(|(other, _)| fit > other) {
                 best = Some((fit, *id));
+                equal.clear();
+            } else if best.is_some_and(|(other, _)| fit == other) {
+                equal.push(*id);
             }
         }
-        best.map(|(_, id)| id)
+        best.map(|(_, id)| (id, equal))
     }
 }
 
@@ -87,25 +96,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_specific_listener_wins_then_the_oldest() {
+    fn the_most_specific_listeners_win() {
         let mut listeners = Listeners::default();
         let any = listeners.add(StreamKind::Text, TopicFilter::Any);
         let prefix = listeners.add(StreamKind::Text, TopicFilter::Prefix("lk.".into()));
         let exact = listeners.add(StreamKind::Text, "lk.chat".into());
-        listeners.add(StreamKind::Text, "lk.chat".into());
+        let equal = listeners.add(StreamKind::Text, "lk.chat".into());
+        let all = listeners.add(StreamKind::Text, TopicFilter::Prefix(String::new()));
         let bytes = listeners.add(StreamKind::Bytes, TopicFilter::Any);
         assert_eq!(
             listeners.find(StreamKind::Text, &"lk.chat".into()),
-            Some(exact)
+            Some((exact, vec![equal]))
         );
         assert_eq!(
             listeners.find(StreamKind::Text, &"lk.other".into()),
-            Some(prefix)
+            Some((prefix, vec![]))
         );
-        assert_eq!(listeners.find(StreamKind::Text, &"files".into()), Some(any));
+        assert_eq!(
+            listeners.find(StreamKind::Text, &"files".into()),
+            Some((any, vec![all]))
+        );
         assert_eq!(
             listeners.find(StreamKind::Bytes, &"lk.chat".into()),
-            Some(bytes)
+            Some((bytes, vec![]))
         );
         listeners.remove(bytes);
         assert_eq!(listeners.find(StreamKind::Bytes, &"lk.chat".into()), None);

@@ -4,6 +4,7 @@ mod deflate;
 mod error;
 mod opening;
 mod schedule;
+mod slab;
 mod stream;
 mod table;
 mod whole;

@@ -1,5 +1,6 @@
 //! What a stream is, as its header says.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -104,7 +105,7 @@ pub struct StreamInfo {
     /// The topic that handlers choose by.
     pub topic: Topic,
     /// The mime type.
-    pub mime_type: String,
+    pub mime_type: Cow<'static, str>,
     /// When the sender opened the stream, by the sender's clock, in whole milliseconds.
     pub timestamp: SystemTime,
     /// Bytes of the whole payload, uncompressed; `None` when the sender did not know.

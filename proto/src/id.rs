@@ -159,20 +159,20 @@ impl RoomSid {
 impl StreamId {
     /// A version 4 UUID (RFC 9562 §5.4) from 16 random bytes of the caller, as official senders use.
     pub fn generate(random: [u8; 16]) -> Self {
-        use fmt::Write as _;
-
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut bytes = random;
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
-        let mut text = String::with_capacity(36);
+        let mut text = [b'-'; 36];
+        let mut at = 0;
         for (i, byte) in bytes.iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                text.push('-');
-            }
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
+            at += usize::from(matches!(i, 4 | 6 | 8 | 10));
+            text[at] = DIGITS[usize::from(byte >> 4)];
+            text[at + 1] = DIGITS[usize::from(byte & 0x0f)];
+            at += 2;
         }
-        Self::from(text)
+        // Only ASCII was written.
+        Self::from(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Protobuf fields written and read by hand, for the two places where prost would copy too much:
 //! the chunk fast path and the splice.
 
+use bytes::BufMut;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 /// Bytes of a length-delimited field that is written even when empty.
@@ -23,26 +24,26 @@ pub(crate) fn number_len(tag: u32, value: u64) -> usize {
 }
 
 /// Writes key and length of a length-delimited field; `len` bytes are to follow.
-pub(crate) fn put_block_start(buf: &mut Vec<u8>, tag: u32, len: usize) {
+pub(crate) fn put_block_start(buf: &mut impl BufMut, tag: u32, len: usize) {
     encode_key(tag, WireType::LengthDelimited, buf);
     encode_varint(len as u64, buf);
 }
 
 /// Writes a length-delimited field, even an empty one.
-pub(crate) fn put_block(buf: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+pub(crate) fn put_block(buf: &mut impl BufMut, tag: u32, bytes: &[u8]) {
     put_block_start(buf, tag, bytes.len());
-    buf.extend_from_slice(bytes);
+    buf.put_slice(bytes);
 }
 
 /// Writes a text or bytes field, unless it is empty.
-pub(crate) fn put_text(buf: &mut Vec<u8>, tag: u32, text: &[u8]) {
+pub(crate) fn put_text(buf: &mut impl BufMut, tag: u32, text: &[u8]) {
     if !text.is_empty() {
         put_block(buf, tag, text);
     }
 }
 
 /// Writes a number field, unless it is zero.
-pub(crate) fn put_number(buf: &mut Vec<u8>, tag: u32, value: u64) {
+pub(crate) fn put_number(buf: &mut impl BufMut, tag: u32, value: u64) {
     if value != 0 {
         encode_key(tag, WireType::Varint, buf);
         encode_varint(value, buf);

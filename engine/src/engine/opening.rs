@@ -1,5 +1,7 @@
 //! How an outgoing stream is opened.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use lkstream_proto::id::StreamId;
 use lkstream_proto::limits::HEADER_PACKET_BYTES;
@@ -95,9 +97,10 @@ impl Engine {
             Some(id) => id,
             None => self.draw_id(),
         };
-        let mime_type = options
-            .mime_type
-            .unwrap_or_else(|| options.content.default_mime_type().to_owned());
+        let mime_type = match options.mime_type {
+            Some(mime_type) => Cow::Owned(mime_type),
+            None => Cow::Borrowed(options.content.default_mime_type()),
+        };
         let opening = Opening::new(&options.attributes, options.receipts);
         let info = StreamInfo {
             id,

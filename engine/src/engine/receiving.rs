@@ -1,5 +1,6 @@
 //! What happens to a packet that comes in.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -216,11 +217,15 @@ impl Engine {
         let wants_receipt = attributes
             .remove(receipt::ATTRIBUTE)
             .is_some_and(|value| value == receipt::REQUESTED);
+        let mime_type = match content.default_mime_type() {
+            usual if usual == header.mime_type => Cow::Borrowed(usual),
+            _ => Cow::Owned(header.mime_type),
+        };
         let info = StreamInfo {
             id: StreamId::from(id.as_str()),
             content,
             topic: Topic::from(header.topic),
-            mime_type: header.mime_type,
+            mime_type,
             timestamp: from_millis(header.timestamp),
             total_length: header.total_length,
             attributes,
@@ -229,43 +234,59 @@ impl Engine {
             encryption: envelope.encryption,
         };
         let listener = self.listeners.find(info.kind(), &info.topic);
-        if listener.is_none() && !is_call(&info) {
+        let is_call = is_call(&info);
+        if listener.is_none() && !is_call {
             self.counters.unclaimed += 1;
             self.push_loose(Event::Unclaimed(info));
             return Ok(());
         }
+        let copies = match &listener {
+            Some((_, others)) if !is_call => 1 + others.len(),
+            _ => 1,
+        };
         let limit = self.config.max_incoming;
-        if self.incoming.len() >= limit {
+        if self.incoming.len() + copies > limit {
             return Err(broken(Rule::TooManyStreams { limit }));
         }
         let limit = self.config.max_incoming_per_publisher;
-        if self.incoming.existing(envelope.publisher()) >= limit {
+        if self.incoming.existing(envelope.publisher()) + copies > limit {
             return Err(broken(Rule::TooManyStreams { limit }));
         }
-        if is_call(&info) {
+        if is_call {
             return self.call_stream(now, envelope, info, encoding, header.inline_content);
         }
-        let Some(listener) = listener else {
+        let Some((listener, others)) = listener else {
             return Ok(());
         };
         let max_payload = self.config.max_payload;
-        let event_info = info.clone();
-        let mut stream = Stream::new(now, info, encoding, self.config.idle_timeout, max_payload);
-        stream.header_sequence = envelope.sequence;
-        if wants_receipt {
-            stream.asked = Asked::Yes;
+        let idle = self.config.idle_timeout;
+        let make = |info| {
+            let mut stream = Stream::new(now, info, encoding, idle, max_payload);
+            stream.header_sequence = envelope.sequence;
+            if wants_receipt {
+                stream.asked = Asked::Yes;
+            }
+            stream
+        };
+        let first = self.incoming.add(make(info.clone()));
+        for listener in &others {
+            let id = self.incoming.add_copy(first, make(info.clone()));
+            let (listener, info) = (*listener, info.clone());
+            self.events.push_back(Event::Opened { listener, id, info });
         }
-        let incoming = self.incoming.add(stream);
-        self.events.push_back(Event::Opened {
-            listener,
-            id: incoming,
-            info: event_info,
-        });
+        let id = first;
+        self.events.push_back(Event::Opened { listener, id, info });
         if wants_receipt {
-            self.queue_receipt(incoming, Status::Accepted);
+            self.queue_receipt(first, Status::Accepted);
         }
         match header.inline_content {
-            Some(content) => self.inline(now, incoming, envelope, content),
+            Some(content) => {
+                for copy in self.incoming.copies_of(first) {
+                    // The first copy says what is wrong with the packet.
+                    let _ = self.inline(now, copy, envelope, content.clone());
+                }
+                self.inline(now, first, envelope, content)
+            }
             None => Ok(()),
         }
     }
@@ -296,6 +317,26 @@ impl Engine {
             self.counters.unknown_stream += 1;
             return Ok(());
         };
+        let copies = self.incoming.copies_of(id);
+        let taken = self.chunk_of(now, id, envelope, chunk);
+        for copy in copies {
+            // The first copy says what is wrong with the packet.
+            let _ = self.chunk_of(now, copy, envelope, chunk);
+        }
+        taken
+    }
+
+    /// Takes in a chunk for one copy of a stream.
+    fn chunk_of(
+        &mut self,
+        now: Instant,
+        id: IncomingId,
+        envelope: &Envelope<'_>,
+        chunk: &ChunkView<'_>,
+    ) -> Result<(), PeerFault> {
+        if self.incoming.get(id).is_none_or(Stream::ended) {
+            return Ok(());
+        }
         self.refuse_mismatch(now, id, envelope)?;
         self.refuse_overrun(now, id, envelope)?;
         let duplicates = &self.duplicates;
@@ -333,6 +374,24 @@ impl Engine {
             self.counters.unknown_stream += 1;
             return Ok(());
         };
+        for copy in self.incoming.copies_of(id) {
+            // The first copy says what is wrong with the packet.
+            let _ = self.trailer_of(now, copy, envelope, trailer.clone());
+        }
+        self.trailer_of(now, id, envelope, trailer)
+    }
+
+    /// Takes in a trailer for one copy of a stream.
+    fn trailer_of(
+        &mut self,
+        now: Instant,
+        id: IncomingId,
+        envelope: &Envelope<'_>,
+        trailer: Trailer,
+    ) -> Result<(), PeerFault> {
+        if self.incoming.get(id).is_none_or(Stream::ended) {
+            return Ok(());
+        }
         self.refuse_mismatch(now, id, envelope)?;
         let excess = self.excess(&trailer.attributes);
         let error = self.incoming.change(now, id, |stream| {

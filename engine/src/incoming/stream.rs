@@ -56,6 +56,8 @@ pub(crate) struct Stream {
     /// Who published it, as the server last wrote; receipts go there.
     pub(crate) publisher: Identity,
     pub(crate) asked: Asked,
+    /// Where several listeners got the stream: the key of its first copy.
+    pub(crate) first_copy: Option<u64>,
     /// Sequence number of the header's packet.
     pub(crate) header_sequence: u32,
     /// When the last part of the stream came.
@@ -118,6 +120,7 @@ impl Stream {
         Stream {
             publisher: info.sender.clone(),
             asked: Asked::No,
+            first_copy: None,
             header_sequence: 0,
             last_part: now,
             left: None,

@@ -31,7 +31,7 @@ impl<'a> Publisher<'a> {
 /// The streams of one publisher.
 #[derive(Debug, Default)]
 struct Published {
-    /// Those whose end has not arrived.
+    /// Those whose end has not arrived; one of the copies, where there are several.
     open: BTreeMap<StreamId, u64>,
     /// All that were not released.
     existing: usize,
@@ -42,6 +42,8 @@ pub(crate) struct Table {
     streams: BTreeMap<u64, Stream>,
     by_sid: BTreeMap<ParticipantSid, Published>,
     by_identity: BTreeMap<Identity, Published>,
+    /// Streams that several listeners got, by their first copy: all copies that exist.
+    copies: BTreeMap<u64, Vec<u64>>,
     /// Participants that left not long ago.
     departed: BTreeMap<ParticipantSid, (Instant, Identity)>,
     next: u64,
@@ -69,6 +71,7 @@ impl Table {
             streams: BTreeMap::new(),
             by_sid: BTreeMap::new(),
             by_identity: BTreeMap::new(),
+            copies: BTreeMap::new(),
             departed: BTreeMap::new(),
             next: 0,
             reader_budget: config.reader_budget,
@@ -145,6 +148,26 @@ impl Table {
         IncomingId(key)
     }
 
+    /// Adds a stream that another listener got as well.
+    pub(crate) fn add_copy(&mut self, first: IncomingId, mut stream: Stream) -> IncomingId {
+        stream.first_copy = Some(first.0);
+        let id = self.add(stream);
+        if let Some(stream) = self.streams.get_mut(&first.0) {
+            stream.first_copy = Some(first.0);
+        }
+        let copies = self.copies.entry(first.0).or_insert_with(|| vec![first.0]);
+        copies.push(id.0);
+        id
+    }
+
+    /// The other copies of a stream that exist, ended or not.
+    pub(crate) fn copies_of(&self, id: IncomingId) -> Vec<IncomingId> {
+        let first = self.streams.get(&id.0).and_then(|each| each.first_copy);
+        let copies = first.and_then(|first| self.copies.get(&first));
+        let others = copies.into_iter().flatten().filter(|key| **key != id.0);
+        others.map(|key| IncomingId(*key)).collect()
+    }
+
     /// Changes a stream, and keeps the books.
     pub(crate) fn change<R>(
         &mut self,
@@ -172,14 +195,31 @@ impl Table {
             _ => {}
         }
         if stream.ended() && !was_ended {
-            let (sid, identity) = key_of(stream);
-            let id = stream.info.id.clone();
-            if let Some(published) = self.published_mut(sid, identity) {
-                published.open.remove(&id);
-            }
+            self.close(id);
         }
         self.note_flow(now);
         Some(result)
+    }
+
+    /// Notes that nothing more comes for a stream; for its copies it still may.
+    fn close(&mut self, id: IncomingId) {
+        let Some(stream) = self.streams.get(&id.0) else {
+            return;
+        };
+        let (sid, identity) = key_of(stream);
+        let stream = stream.info.id.clone();
+        let is_open =
+            |copy: &IncomingId| self.streams.get(&copy.0).is_some_and(|each| !each.ended());
+        let copy = self.copies_of(id).into_iter().find(is_open);
+        let Some(published) = self.published_mut(sid, identity) else {
+            return;
+        };
+        if published.open.get(&stream) == Some(&id.0) {
+            match copy {
+                Some(copy) => published.open.insert(stream, copy.0),
+                None => published.open.remove(&stream),
+            };
+        }
     }
 
     /// Takes a stream out.
@@ -191,16 +231,22 @@ impl Table {
 
     /// Takes a stream out that has nothing unread, so that the flow stays as it is.
     pub(crate) fn forget(&mut self, id: IncomingId) -> Option<Stream> {
+        self.close(id);
         let stream = self.streams.remove(&id.0)?;
+        if let Some(first) = stream.first_copy
+            && let Some(copies) = self.copies.get_mut(&first)
+        {
+            copies.retain(|key| *key != id.0);
+            if copies.is_empty() {
+                self.copies.remove(&first);
+            }
+        }
         self.unread -= stream.unread;
         self.timed -= usize::from(is_timed(&stream));
         self.over_readers -= usize::from(stream.over_since.is_some());
         let (sid, identity) = key_of(&stream);
         if let Some(published) = self.published_mut(sid.clone(), identity.clone()) {
             published.existing = published.existing.saturating_sub(1);
-            if published.open.get(&stream.info.id) == Some(&id.0) {
-                published.open.remove(&stream.info.id);
-            }
             if published.existing == 0 {
                 if let Some(sid) = sid {
                     self.by_sid.remove(&sid);
@@ -230,6 +276,9 @@ impl Table {
         if let Some(published) = self.by_identity.get(identity) {
             left.extend(published.open.values());
         }
+        let copies = left.iter().flat_map(|key| self.copies_of(IncomingId(*key)));
+        let copies: Vec<u64> = copies.map(|copy| copy.0).collect();
+        left.extend(copies);
         for key in left {
             self.change(now, IncomingId(key), |stream| {
                 stream.left.get_or_insert((now, identity.clone()));

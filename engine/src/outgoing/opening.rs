@@ -7,6 +7,7 @@ use lkstream_proto::packet::{
 use lkstream_proto::receipt;
 
 use super::Receipts;
+use super::slab::Slab;
 use super::stream::Stream;
 use crate::encryption::{Seal, encode};
 use crate::stream::{Attributes, Content, TextOperation, to_millis};
@@ -58,13 +59,15 @@ impl Stream {
         &self,
         opening: &Opening,
         sequence: u32,
+        slab: &mut Slab,
         seal: Option<&mut Seal<'_>>,
     ) -> Bytes {
         if seal.is_some() {
             let header = self.header(opening);
             return encode(self.envelope(sequence, Value::StreamHeader(header)), seal);
         }
-        self.header_fields(opening, sequence).to_bytes()
+        let fields = self.header_fields(opening, sequence);
+        slab.packet(fields.size(), |block| fields.put(block))
     }
 
     fn header_fields<'a>(&'a self, opening: &'a Opening, sequence: u32) -> HeaderFields<'a> {

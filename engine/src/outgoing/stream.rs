@@ -11,11 +11,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lkstream_proto::id::{Identity, ParticipantSid};
 use lkstream_proto::limits::CHUNK_BYTES;
-use lkstream_proto::packet::{Chunk, ChunkFields, DataPacket, Trailer, Value, encode_chunk};
+use lkstream_proto::packet::{Chunk, ChunkFields, DataPacket, Trailer, Value};
 
 use super::deflate::{Broken, Deflater};
 use super::opening::Opening;
 use super::schedule::Place;
+use super::slab::Slab;
 use super::{OutgoingState, Progress, WriteError, Written};
 use crate::encryption::{Seal, encode};
 use crate::engine::Lost;
@@ -207,26 +208,32 @@ impl Stream {
     pub(crate) fn next_packet(
         &mut self,
         sequence: u32,
+        slab: &mut Slab,
         seal: Option<&mut Seal<'_>>,
     ) -> Option<Encoded> {
-        let packet = self.make_packet(sequence, seal)?;
+        let packet = self.make_packet(sequence, slab, seal)?;
         self.queued = self.queued.saturating_sub(packet.payload);
         self.sent += packet.payload as u64;
         self.wire += packet.bytes.len() as u64;
         Some(packet)
     }
 
-    fn make_packet(&mut self, sequence: u32, mut seal: Option<&mut Seal<'_>>) -> Option<Encoded> {
+    fn make_packet(
+        &mut self,
+        sequence: u32,
+        slab: &mut Slab,
+        mut seal: Option<&mut Seal<'_>>,
+    ) -> Option<Encoded> {
         if let Some(opening) = self.opening.take() {
             let last = opening.inline.is_some();
             return Some(Encoded {
-                bytes: self.encode_header(&opening, sequence, seal),
+                bytes: self.encode_header(&opening, sequence, slab, seal),
                 payload: if last { self.queued } else { 0 },
                 last,
             });
         }
         if let Some(deflater) = self.deflater.take() {
-            match self.deflated_chunk(deflater, sequence, seal.as_deref_mut()) {
+            match self.deflated_chunk(deflater, sequence, slab, seal.as_deref_mut()) {
                 Ok(Some(packet)) => return Some(packet),
                 Ok(None) => {}
                 Err(Broken) => self.end_early("the payload could not be compressed"),
@@ -238,7 +245,7 @@ impl Stream {
                 self.queue.pop_front();
             }
             return Some(Encoded {
-                bytes: self.encode_chunk(sequence, &content, seal),
+                bytes: self.encode_chunk(sequence, &content, slab, seal),
                 payload: content.len(),
                 last: false,
             });
@@ -258,12 +265,13 @@ impl Stream {
         &mut self,
         mut deflater: Box<Deflater>,
         sequence: u32,
+        slab: &mut Slab,
         seal: Option<&mut Seal<'_>>,
     ) -> Result<Option<Encoded>, Broken> {
         let whole = self.trailer.is_some();
         let chunk = deflater.next_chunk(&mut self.queue, whole)?;
         let packet = chunk.map(|chunk| Encoded {
-            bytes: self.encode_chunk(sequence, chunk.content, seal),
+            bytes: self.encode_chunk(sequence, chunk.content, slab, seal),
             payload: chunk.payload,
             last: false,
         });
@@ -280,6 +288,7 @@ impl Stream {
         &mut self,
         sequence: u32,
         content: &[u8],
+        slab: &mut Slab,
         seal: Option<&mut Seal<'_>>,
     ) -> Bytes {
         let chunk_index = self.next_index;
@@ -297,7 +306,7 @@ impl Stream {
             chunk_index,
             ..self.fields(sequence)
         };
-        encode_chunk(&fields, content)
+        slab.packet(fields.size(content), |block| fields.put(content, block))
     }
 
     /// What every packet of the stream says.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use lkstream_proto::packet::DataPacket;
 
 use super::schedule::{Place, Schedule};
+use super::slab::Slab;
 use super::stream::Stream;
 use super::whole::Deflaters;
 use super::{OutgoingId, OutgoingState};
@@ -52,6 +53,7 @@ pub(crate) struct Table {
     lossy_bytes: usize,
     outbox: Outbox<Part>,
     deflaters: Deflaters,
+    slab: Slab,
     write_window: usize,
     max_unacknowledged: usize,
 }
@@ -68,6 +70,7 @@ impl Table {
             lossy_bytes: 0,
             outbox: Outbox::new(),
             deflaters: Deflaters::default(),
+            slab: Slab::default(),
             write_window: config.write_window,
             max_unacknowledged: config.max_unacknowledged,
         }
@@ -229,7 +232,7 @@ impl Table {
                 self.schedule.drop_front();
                 continue;
             };
-            let packet = stream.next_packet(sequence, seal.as_mut());
+            let packet = stream.next_packet(sequence, &mut self.slab, seal.as_mut());
             if let Some(spent) = stream.spent.take() {
                 self.deflaters.give(spent);
             }

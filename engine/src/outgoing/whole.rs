@@ -46,9 +46,10 @@ impl Stream {
                 self.load_deflated(&payload, compress, reach, deflaters)
             }
             _ => false,
-        } || (reach.inline
-            && self.put_inline(&payload, Bytes::clone, Compression::None));
-        if !is_loaded && !payload.is_empty() {
+        };
+        if !is_loaded && reach.inline && self.fits_inline(&payload) {
+            self.put_inline(payload, Compression::None);
+        } else if !is_loaded && !payload.is_empty() {
             self.queue.push_back(payload);
         }
         self.close_whole();
@@ -91,8 +92,9 @@ impl Stream {
         self.queue.push_back(payload.clone());
         match deflater.start(&mut self.queue) {
             Ok(Some(content)) if content.len() < payload.len() => {
-                let copy = |content: &&[u8]| Bytes::copy_from_slice(content);
-                if reach.inline && self.put_inline(&content, copy, Compression::DeflateRaw) {
+                if reach.inline && self.fits_inline(content) {
+                    let content = Bytes::copy_from_slice(content);
+                    self.put_inline(content, Compression::DeflateRaw);
                     deflaters.give(deflater);
                 } else {
                     self.set_deflated(deflater);
@@ -118,21 +120,18 @@ impl Stream {
         }
     }
 
-    /// Puts the content into the header, if the header's packet stays small enough.
-    fn put_inline<C: AsRef<[u8]>>(
-        &mut self,
-        content: &C,
-        keep: impl FnOnce(&C) -> Bytes,
-        compression: Compression,
-    ) -> bool {
-        let fits = self.opening.as_ref().is_some_and(|opening| {
-            self.header_size_with(opening, Some(content.as_ref())) <= HEADER_PACKET_BYTES
-        });
-        if let Some(opening) = self.opening.as_mut().filter(|_| fits) {
-            opening.inline = Some(keep(content));
+    /// Whether the header's packet stays small enough with this content in it.
+    fn fits_inline(&self, content: &[u8]) -> bool {
+        self.opening.as_ref().is_some_and(|opening| {
+            self.header_size_with(opening, Some(content)) <= HEADER_PACKET_BYTES
+        })
+    }
+
+    fn put_inline(&mut self, content: Bytes, compression: Compression) {
+        if let Some(opening) = &mut self.opening {
+            opening.inline = Some(content);
             opening.compression = compression;
         }
-        fits
     }
 
     fn close_whole(&mut self) {

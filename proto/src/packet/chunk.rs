@@ -1,6 +1,6 @@
 //! The fast path of a sender: a chunk packet from its fields and a borrowed payload, one copy.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use crate::id::Identity;
 use crate::wire::{
@@ -29,22 +29,32 @@ pub struct ChunkFields<'a> {
 ///
 /// The content is not checked against [`crate::limits::CHUNK_BYTES`]; cutting is the sender's part.
 pub fn encode_chunk(fields: &ChunkFields<'_>, content: &[u8]) -> Bytes {
-    let chunk = text_len(1, fields.stream_id.len())
-        + number_len(2, fields.chunk_index)
-        + text_len(3, content.len());
-    let len = block_len(14, chunk) + fields.envelope_len();
-
-    let mut buf = Vec::with_capacity(len);
-    put_block_start(&mut buf, 14, chunk);
-    put_text(&mut buf, 1, fields.stream_id.as_bytes());
-    put_number(&mut buf, 2, fields.chunk_index);
-    put_text(&mut buf, 3, content);
-    fields.put_envelope(&mut buf);
-    debug_assert_eq!(buf.len(), len);
+    let mut buf = Vec::with_capacity(fields.size(content));
+    fields.put(content, &mut buf);
     Bytes::from(buf)
 }
 
 impl ChunkFields<'_> {
+    fn chunk_len(&self, content: &[u8]) -> usize {
+        text_len(1, self.stream_id.len())
+            + number_len(2, self.chunk_index)
+            + text_len(3, content.len())
+    }
+
+    /// Bytes of the encoded packet with this content.
+    pub fn size(&self, content: &[u8]) -> usize {
+        block_len(14, self.chunk_len(content)) + self.envelope_len()
+    }
+
+    /// Writes what [`encode_chunk`] makes, [`size`](ChunkFields::size) bytes, into `buf`.
+    pub fn put(&self, content: &[u8], buf: &mut impl BufMut) {
+        put_block_start(buf, 14, self.chunk_len(content));
+        put_text(buf, 1, self.stream_id.as_bytes());
+        put_number(buf, 2, self.chunk_index);
+        put_text(buf, 3, content);
+        self.put_envelope(buf);
+    }
+
     /// Bytes of what a packet has beside its value.
     pub(super) fn envelope_len(&self) -> usize {
         text_len(4, self.participant_identity.len())
@@ -57,7 +67,7 @@ impl ChunkFields<'_> {
             + text_len(17, self.participant_sid.len())
     }
 
-    pub(super) fn put_envelope(&self, buf: &mut Vec<u8>) {
+    pub(super) fn put_envelope(&self, buf: &mut impl BufMut) {
         put_text(buf, 4, self.participant_identity.as_bytes());
         for identity in self.destinations {
             put_block(buf, 5, identity.as_str().as_bytes());

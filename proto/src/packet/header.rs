@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use super::{ChunkFields, Compression};
 use crate::id::StreamId;
@@ -86,7 +86,7 @@ impl ContentFields<'_> {
         }
     }
 
-    fn put(&self, buf: &mut Vec<u8>) {
+    fn put(&self, buf: &mut impl BufMut) {
         put_block_start(buf, self.tag(), self.len());
         match self {
             ContentFields::Text {
@@ -146,31 +146,35 @@ impl HeaderFields<'_> {
 
     /// Encodes the packet: the same bytes as [`super::DataPacket::to_bytes`] makes of it.
     pub fn to_bytes(&self) -> Bytes {
-        let len = self.size();
-        let mut buf = Vec::with_capacity(len);
-        put_block_start(&mut buf, 13, self.header_size());
-        put_text(&mut buf, 1, self.envelope.stream_id.as_bytes());
-        put_number(&mut buf, 2, self.timestamp as u64);
-        put_text(&mut buf, 3, self.topic.as_bytes());
-        put_text(&mut buf, 4, self.mime_type.as_bytes());
+        let mut buf = Vec::with_capacity(self.size());
+        self.put(&mut buf);
+        Bytes::from(buf)
+    }
+
+    /// Writes what [`to_bytes`](HeaderFields::to_bytes) makes, [`size`](HeaderFields::size) bytes,
+    /// into `buf`.
+    pub fn put(&self, buf: &mut impl BufMut) {
+        put_block_start(buf, 13, self.header_size());
+        put_text(buf, 1, self.envelope.stream_id.as_bytes());
+        put_number(buf, 2, self.timestamp as u64);
+        put_text(buf, 3, self.topic.as_bytes());
+        put_text(buf, 4, self.mime_type.as_bytes());
         match self.total_length {
             // It has presence: a zero is written, too.
-            Some(0) => buf.extend_from_slice(&[5 << 3, 0]),
-            Some(length) => put_number(&mut buf, 5, length),
+            Some(0) => buf.put_slice(&[5 << 3, 0]),
+            Some(length) => put_number(buf, 5, length),
             None => {}
         }
         for (key, value) in self.attributes {
-            put_block_start(&mut buf, 8, entry_len(key, value));
-            put_text(&mut buf, 1, key.as_bytes());
-            put_text(&mut buf, 2, value.as_bytes());
+            put_block_start(buf, 8, entry_len(key, value));
+            put_text(buf, 1, key.as_bytes());
+            put_text(buf, 2, value.as_bytes());
         }
-        self.content.put(&mut buf);
+        self.content.put(buf);
         if let Some(content) = self.inline_content {
-            put_block(&mut buf, 11, content);
+            put_block(buf, 11, content);
         }
-        put_number(&mut buf, 12, signed(self.compression as i32));
-        self.envelope.put_envelope(&mut buf);
-        debug_assert_eq!(buf.len(), len);
-        Bytes::from(buf)
+        put_number(buf, 12, signed(self.compression as i32));
+        self.envelope.put_envelope(buf);
     }
 }
