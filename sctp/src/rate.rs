@@ -54,6 +54,15 @@ impl Rate {
         }
     }
 
+    /// The path is another one.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        *self = Self {
+            delivered: self.delivered,
+            lost: self.lost,
+            ..Self::new(now)
+        };
+    }
+
     /// A chunk is sent; `flight` without it.
     pub(crate) fn sent(&mut self, now: Instant, flight: u64, bytes: u64) -> Snapshot {
         if flight == 0 {
@@ -112,7 +121,7 @@ impl Rate {
         let sending = sent_at.saturating_duration_since(snapshot.first_sent_at);
         let receiving = now.saturating_duration_since(snapshot.delivered_at);
         let interval = sending.max(receiving);
-        let delivered = self.delivered - snapshot.delivered;
+        let delivered = self.delivered.saturating_sub(snapshot.delivered);
         // Shorter than the least round trip is a sign of acknowledgements in a bunch.
         let is_good = !interval.is_zero() && least_rtt.is_none_or(|least| interval >= least);
         Some(RateSample {
@@ -124,7 +133,7 @@ impl Rate {
             delivered,
             prior_delivered: snapshot.delivered,
             flight_at_send: snapshot.flight,
-            lost: self.lost - snapshot.lost,
+            lost: self.lost.saturating_sub(snapshot.lost),
             is_app_limited: snapshot.is_app_limited,
         })
     }

@@ -75,6 +75,11 @@ impl Receiver {
         self.cumulative
     }
 
+    /// How many streams there are.
+    pub(crate) fn streams(&self) -> u16 {
+        self.streams
+    }
+
     pub(crate) fn window(&self) -> usize {
         self.window
     }

@@ -170,17 +170,18 @@ impl Reset {
         else {
             return;
         };
-        // No stream named means all (RFC 6525 §4.1).
+        // No stream named means all (RFC 6525 §4.1); what cannot be a stream is passed over.
         let streams = if put_off.streams.is_empty() {
             receiver.reassembly.streams()
         } else {
             put_off.streams
         };
         for stream in streams {
+            if stream >= receiver.streams() {
+                continue;
+            }
             receiver.reassembly.reset(stream);
-            if !self.done_incoming.contains(&stream)
-                && self.done_incoming.len() < usize::from(u16::MAX)
-            {
+            if !self.done_incoming.contains(&stream) {
                 self.done_incoming.push(stream);
             }
         }

@@ -55,6 +55,8 @@ pub(crate) struct Sender {
     is_probe_due: bool,
     /// One packet may leave whatever the window says.
     is_forced: bool,
+    /// Packets before this one took another path: they measure nothing.
+    path_mark: u64,
     /// Losses of packets before this one belong to an event that was answered.
     event_end: u64,
     /// Packets before this one were sent before a timeout, TSNs before the other too.
@@ -103,6 +105,7 @@ impl Sender {
             probes_in_row: 0,
             is_probe_due: false,
             is_forced: false,
+            path_mark: 0,
             event_end: 0,
             timeout_mark: None,
             suspicion: Suspicion::None,
@@ -276,6 +279,10 @@ impl Sender {
         };
         let size = sent.size();
         let passed = now.saturating_duration_since(sent.sent_at);
+        if sent.number < self.path_mark {
+            self.rate.delivered += size;
+            return size;
+        }
         let is_first = sent.transmissions == 1;
         if newest.number <= sent.number {
             newest.number = sent.number;
@@ -531,7 +538,8 @@ impl Sender {
     pub(crate) fn path_changed(&mut self, now: Instant, stats: &mut Stats) {
         self.rtt = Rtt::default();
         self.rack = Rack::default();
-        self.rate = Rate::new(now);
+        self.rate.restart(now);
+        self.path_mark = self.next_number;
         self.pacer = Pacer::new(now, self.packet);
         self.control = controller(now, self.packet, self.kind, &mut self.random, None);
         self.timeouts_in_row = 0;

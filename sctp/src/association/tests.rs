@@ -1,1 +1,583 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use crate::chunk::{
+    ABORT, BEGIN, COOKIE_ACK, DATA, Data, END, FORWARD_TSN, HEARTBEAT, HEARTBEAT_ACK, INIT,
+    INIT_ACK, SACK, SHUTDOWN, chunks, half, word,
+};
+use crate::error::PeerFault;
+use crate::event::Order;
+use crate::packet::{Header, Writer};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Two associations, no time between them.
+struct Pair {
+    now: Instant,
+    a: Association,
+    b: Association,
+}
+
+fn config() -> Config {
+    Config {
+        checksum: Checksum::Always,
+        ..Config::default()
+    }
+}
+
+fn packets(association: &mut Association, now: Instant) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| {
+        let mut buffer = Vec::new();
+        association.poll_transmit(now, &mut buffer).map(|_| buffer)
+    })
+    .collect()
+}
+
+fn events(association: &mut Association) -> Vec<Event> {
+    std::iter::from_fn(|| association.poll_event()).collect()
+}
+
+fn kinds(packet: &[u8]) -> Vec<u8> {
+    chunks(&packet[12..])
+        .unwrap()
+        .map(|chunk| chunk.kind)
+        .collect()
+}
+
+impl Pair {
+    fn with(config: Config, tsn: Option<u32>) -> Self {
+        let now = Instant::now();
+        let mut a = Association::connect(now, config.clone(), 1);
+        let mut b = Association::accept(now, config, 2);
+        if let Some(tsn) = tsn {
+            a.set_local_tsn(tsn);
+            b.set_local_tsn(tsn.wrapping_sub(7));
+        }
+        let mut pair = Self { now, a, b };
+        pair.exchange();
+        assert!(pair.a.is_connected() && pair.b.is_connected());
+        assert_eq!(events(&mut pair.a), [Event::Connected]);
+        assert_eq!(events(&mut pair.b), [Event::Connected]);
+        pair
+    }
+
+    fn new() -> Self {
+        Self::with(config(), None)
+    }
+
+    fn exchange(&mut self) {
+        loop {
+            let there = packets(&mut self.a, self.now);
+            let back = packets(&mut self.b, self.now);
+            if there.is_empty() && back.is_empty() {
+                break;
+            }
+            there.iter().for_each(|packet| {
+                self.b.handle_packet(self.now, packet).unwrap();
+            });
+            back.iter().for_each(|packet| {
+                self.a.handle_packet(self.now, packet).unwrap();
+            });
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.a.handle_timeout(self.now);
+        self.b.handle_timeout(self.now);
+    }
+
+    fn send(&mut self, message: &'static [u8]) {
+        let message = Bytes::from_static(message);
+        self.a
+            .send(self.now, 1, 53, Delivery::default(), message)
+            .unwrap();
+    }
+
+    /// A packet as if from `a` to `b`.
+    fn forge(&self, write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        let mut writer = Writer::new(&mut buffer, 65_000, (5_000, 5_000), self.b.local_tag);
+        write(&mut writer);
+        writer.finish(false);
+        buffer
+    }
+
+    fn data(&self, ahead: u32, flags: u8, ssn: u16, payload: &[u8]) -> Vec<u8> {
+        let tsn = self.a.sender.last_tsn().wrapping_add(1 + ahead);
+        self.forge(|writer| {
+            Data {
+                flags,
+                tsn,
+                stream: 1,
+                ssn,
+                ppid: 53,
+                payload,
+            }
+            .write(writer);
+        })
+    }
+}
+
+/// RFC 9260 §1.6: nothing happens when TSNs pass zero.
+#[test]
+fn tsns_wrap() {
+    for start in [u32::MAX, u32::MAX - 3, 0, 1 << 31] {
+        let mut pair = Pair::with(config(), Some(start));
+        for number in 0..20_000u32 {
+            let message = Bytes::from(number.to_be_bytes().to_vec());
+            pair.a
+                .send(pair.now, 1, 53, Delivery::default(), message)
+                .unwrap();
+            if number % 100 == 99 {
+                pair.exchange();
+                pair.pass(25 * MS);
+                pair.exchange();
+            }
+        }
+        pair.pass(25 * MS);
+        pair.exchange();
+        for number in 0..20_000u32 {
+            assert_eq!(pair.b.receive(1).unwrap().bytes, number.to_be_bytes()[..]);
+        }
+        assert_eq!(pair.a.acknowledged(1), 80_000);
+        assert_eq!(pair.a.stats().chunks_retransmitted, 0);
+    }
+}
+
+/// RFC 9260 §6.2: every second packet, or after the delay, or at once when something is missing.
+#[test]
+fn sacks_are_delayed_as_allowed() {
+    let mut pair = Pair::new();
+    let one = pair.data(0, BEGIN | END, 0, b"one");
+    pair.b.handle_packet(pair.now, &one).unwrap();
+    assert!(packets(&mut pair.b, pair.now).is_empty());
+    assert_eq!(pair.b.poll_timeout(), Some(pair.now + limits::SACK_DELAY));
+    pair.pass(limits::SACK_DELAY);
+    let sacks = packets(&mut pair.b, pair.now);
+    assert_eq!((sacks.len(), kinds(&sacks[0])), (1, vec![SACK]));
+    let two = pair.data(1, BEGIN | END, 1, b"two");
+    let three = pair.data(2, BEGIN | END, 2, b"three");
+    pair.b.handle_packet(pair.now, &two).unwrap();
+    pair.b.handle_packet(pair.now, &three).unwrap();
+    assert_eq!(packets(&mut pair.b, pair.now).len(), 1);
+    // RFC 9260 §3.3.4: gap blocks count from the cumulative point; duplicates are named.
+    let five = pair.data(4, BEGIN | END, 4, b"five");
+    pair.b.handle_packet(pair.now, &five).unwrap();
+    pair.b.handle_packet(pair.now, &five).unwrap();
+    let sack = packets(&mut pair.b, pair.now).pop().unwrap();
+    let cumulative = pair.a.sender.last_tsn().wrapping_add(3);
+    let body = &sack[16..];
+    assert_eq!(word(body, 0), Some(cumulative));
+    assert_eq!((half(body, 8), half(body, 10)), (Some(1), Some(1)));
+    assert_eq!((half(body, 12), half(body, 14)), (Some(2), Some(2)));
+    assert_eq!(word(body, 16), Some(cumulative.wrapping_add(2)));
+}
+
+/// RFC 9653: without checksum only when both sides offer it, never the handshake.
+#[test]
+fn checksums_are_left_out_when_both_agree() {
+    for (at_a, at_b) in [
+        (Checksum::ZeroOverDtls, Checksum::ZeroOverDtls),
+        (Checksum::ZeroOverDtls, Checksum::Always),
+        (Checksum::Always, Checksum::ZeroOverDtls),
+    ] {
+        let now = Instant::now();
+        let with = |checksum| Config {
+            checksum,
+            ..config()
+        };
+        let mut pair = Pair {
+            now,
+            a: Association::connect(now, with(at_a), 1),
+            b: Association::accept(now, with(at_b), 2),
+        };
+        pair.exchange();
+        pair.send(b"hello");
+        let packet = packets(&mut pair.a, now).pop().unwrap();
+        let is_zero = Header::read(&packet).unwrap().checksum == 0;
+        assert_eq!(is_zero, at_a == at_b);
+        pair.b.handle_packet(now, &packet).unwrap();
+        assert_eq!(pair.b.receive(1).unwrap().bytes, "hello");
+        // One that did not offer it takes none.
+        let mut bare = packet.clone();
+        bare[8..12].fill(0);
+        assert_eq!(
+            pair.b.handle_packet(now, &bare).is_ok(),
+            at_b == Checksum::ZeroOverDtls
+        );
+    }
+}
+
+/// RFC 9260 §8.5, §6.8: what is not for us is dropped and counted.
+#[test]
+fn foreign_packets_are_dropped() {
+    let mut pair = Pair::new();
+    let good = pair.data(0, BEGIN | END, 0, b"x");
+    let mut port = good.clone();
+    port[3] ^= 1;
+    let mut tag = good.clone();
+    tag[4] ^= 1;
+    let sum = crate::packet::checksum(&tag).to_le_bytes();
+    tag[8..12].copy_from_slice(&sum);
+    let mut sum = good.clone();
+    sum[20] ^= 1;
+    assert_eq!(
+        pair.b.handle_packet(pair.now, &port),
+        Err(PeerFault::Port(5_001))
+    );
+    assert_eq!(pair.b.handle_packet(pair.now, &tag), Err(PeerFault::Tag));
+    assert_eq!(
+        pair.b.handle_packet(pair.now, &sum),
+        Err(PeerFault::Checksum)
+    );
+    assert_eq!(
+        pair.b.handle_packet(pair.now, &good[..11]),
+        Err(PeerFault::Malformed(11))
+    );
+    assert_eq!(pair.b.stats().packets_refused, 4);
+    assert!(pair.b.receive(1).is_none());
+    pair.b.handle_packet(pair.now, &good).unwrap();
+    assert_eq!(pair.b.receive(1).unwrap().bytes, "x");
+}
+
+/// RFC 9260 §5.1.3, §5.2.2: any number of INITs leaves one answer and changes nothing.
+#[test]
+fn init_floods_cost_nothing() {
+    let now = Instant::now();
+    let mut listening = Association::accept(now, config(), 1);
+    let mut established = Pair::new();
+    for seed in 0..5_000 {
+        let mut other = Association::connect(now, config(), seed + 10);
+        let init = packets(&mut other, now).pop().unwrap();
+        assert_eq!(kinds(&init), [INIT]);
+        listening.handle_packet(now, &init).unwrap();
+        established.b.handle_packet(now, &init).unwrap();
+    }
+    for association in [&mut listening, &mut established.b] {
+        let answers = packets(association, now);
+        assert_eq!((answers.len(), kinds(&answers[0])), (1, vec![INIT_ACK]));
+    }
+    established.send(b"still");
+    established.exchange();
+    assert_eq!(established.b.receive(1).unwrap().bytes, "still");
+}
+
+/// RFC 9260 §6.2.1: reports of what was never sent change nothing.
+#[test]
+fn absurd_reports_are_refused() {
+    let mut pair = Pair::new();
+    for _ in 0..5 {
+        pair.send(b"message");
+    }
+    let sent = packets(&mut pair.a, pair.now);
+    assert_eq!(sent.len(), 1);
+    let last = pair.a.sender.last_tsn();
+    let sack = |cumulative: u32, gaps: &[(u16, u16)]| {
+        let mut buffer = Vec::new();
+        let mut writer = Writer::new(&mut buffer, 65_000, (5_000, 5_000), pair.a.local_tag);
+        writer.chunk(SACK, 0, |body| {
+            body.extend_from_slice(&cumulative.to_be_bytes());
+            body.extend_from_slice(&100_000u32.to_be_bytes());
+            body.extend_from_slice(&(gaps.len() as u16).to_be_bytes());
+            body.extend_from_slice(&[0; 2]);
+            for (start, end) in gaps {
+                body.extend_from_slice(&start.to_be_bytes());
+                body.extend_from_slice(&end.to_be_bytes());
+            }
+        });
+        writer.finish(false);
+        buffer
+    };
+    let first = last.wrapping_sub(5);
+    let far = sack(last.wrapping_add(1), &[]);
+    let absurd: Vec<_> = (0..15_000u16).map(|at| (at, u16::MAX - at)).collect();
+    let absurd = sack(first, &absurd);
+    let backwards = sack(first, &[(3, 2), (2, 2), (2, 2), (1, 4), (9, 9)]);
+    let now = pair.now;
+    assert_eq!(pair.a.handle_packet(now, &far), Err(PeerFault::Range(SACK)));
+    let flight = pair.a.stats().flight;
+    pair.a.handle_packet(now, &absurd).unwrap();
+    assert_eq!(pair.a.stats().flight, flight);
+    pair.a.handle_packet(now, &backwards).unwrap();
+    assert!(pair.a.stats().gap_blocks_refused > 15_000);
+    assert_eq!(pair.a.buffered_total(), 35);
+    // The other side still gets everything.
+    sent.iter().for_each(|packet| {
+        pair.b.handle_packet(now, packet).unwrap();
+    });
+    pair.pass(30 * MS);
+    pair.exchange();
+    assert_eq!(pair.a.buffered_total(), 0);
+}
+
+/// What a peer may make us keep is bounded, whatever it sends.
+#[test]
+fn memory_is_bounded() {
+    let small = Config {
+        receive_window: 100_000,
+        max_message_size: 50_000,
+        receive_window_limit: 100_000,
+        ..config()
+    };
+    let payload = vec![0; 1_000];
+    // Never the first, so that all waits; whole messages, parts, early and unordered ones.
+    for flags in [BEGIN | END, BEGIN, 0, END, BEGIN | END | 4] {
+        for order in 0..3 {
+            let mut pair = Pair::with(small.clone(), None);
+            for step in 0..20_000u32 {
+                let ahead = match order {
+                    0 => step,
+                    1 => 1 + step,
+                    _ => 60_000 - step,
+                };
+                let ssn = step as u16;
+                let packet = pair.data(ahead, flags, ssn.wrapping_add(1), &payload);
+                let _ = pair.b.handle_packet(pair.now, &packet);
+                let _ = packets(&mut pair.b, pair.now);
+            }
+            let receiver = pair.b.receiver.as_ref().unwrap();
+            let charged = receiver.reassembly.charged();
+            assert!(charged <= 401_000, "{flags} {order}: {charged}");
+        }
+    }
+}
+
+/// RFC 9260 §3.3.1: one byte fragments in the worst order cost no more than others.
+#[test]
+fn crumbs_in_reverse_are_cheap() {
+    let mut pair = Pair::new();
+    let begin = Instant::now();
+    for ahead in (1..30_000u32).rev() {
+        let flags = if ahead == 29_999 { END } else { 0 };
+        let packet = pair.data(ahead, flags, 0, b"x");
+        pair.b.handle_packet(pair.now, &packet).unwrap();
+    }
+    let packet = pair.data(0, BEGIN, 0, b"x");
+    pair.b.handle_packet(pair.now, &packet).unwrap();
+    assert_eq!(pair.b.receive(1).unwrap().bytes.len(), 30_000);
+    assert!(begin.elapsed() < Duration::from_secs(10));
+}
+
+/// RFC 3758 §3.6: a jump without end is refused, a stale one answered.
+#[test]
+fn forward_tsn_is_not_abused() {
+    let mut pair = Pair::new();
+    let last = pair.a.sender.last_tsn();
+    let forward = |tsn: u32| {
+        pair.forge(|writer| {
+            writer.chunk(FORWARD_TSN, 0, |body| {
+                body.extend_from_slice(&tsn.to_be_bytes());
+                for stream in 0..2_000u16 {
+                    body.extend_from_slice(&stream.to_be_bytes());
+                    body.extend_from_slice(&u16::MAX.to_be_bytes());
+                }
+            });
+        })
+    };
+    let (far, stale) = (forward(last.wrapping_add(1 << 30)), forward(last));
+    assert_eq!(
+        pair.b.handle_packet(pair.now, &far),
+        Err(PeerFault::Range(FORWARD_TSN))
+    );
+    pair.b.handle_packet(pair.now, &stale).unwrap();
+    assert_eq!(kinds(&packets(&mut pair.b, pair.now)[0]), [SACK]);
+    pair.send(b"still");
+    pair.exchange();
+    assert_eq!(pair.b.receive(1).unwrap().bytes, "still");
+}
+
+/// RFC 9260 §6.2: DATA without data ends the association.
+#[test]
+fn empty_data_is_an_error() {
+    let mut pair = Pair::new();
+    let packet = pair.data(0, BEGIN | END, 0, b"");
+    assert_eq!(
+        pair.b.handle_packet(pair.now, &packet),
+        Err(PeerFault::Range(DATA))
+    );
+    assert_eq!(events(&mut pair.b), [Event::Closed(Closed::Protocol)]);
+    assert_eq!(kinds(&packets(&mut pair.b, pair.now)[0]), [ABORT]);
+    assert!(packets(&mut pair.b, pair.now).is_empty());
+    assert!(pair.b.poll_timeout().is_none());
+}
+
+/// RFC 9260 §3.2: unknown chunks are passed over, reported or not, as their type says.
+#[test]
+fn unknown_chunks_are_treated_by_their_high_bits() {
+    for (kind, goes_on, reports) in [
+        (0x3f, false, false),
+        (0x7f, false, true),
+        (0xbf, true, false),
+        (0xff, true, true),
+    ] {
+        let mut pair = Pair::new();
+        let packet = pair.forge(|writer| {
+            writer.chunk(kind, 0, |body| body.extend_from_slice(&[1; 500]));
+            writer.chunk(HEARTBEAT, 0, |body| {
+                body.extend_from_slice(&[0, 1, 0, 8, 1, 2, 3, 4]);
+            });
+        });
+        pair.b.handle_packet(pair.now, &packet).unwrap();
+        let answers: Vec<_> = packets(&mut pair.b, pair.now)
+            .iter()
+            .flat_map(|packet| kinds(packet))
+            .collect();
+        assert_eq!(answers.contains(&HEARTBEAT_ACK), goes_on, "{kind}");
+        assert_eq!(answers.contains(&crate::chunk::ERROR), reports, "{kind}");
+    }
+}
+
+/// RFC 9260 §8.3: an idle path is measured.
+#[test]
+fn idle_paths_have_heartbeats() {
+    let mut pair = Pair::new();
+    pair.pass(limits::HEARTBEAT_INTERVAL);
+    let beat = packets(&mut pair.a, pair.now).pop().unwrap();
+    assert_eq!(kinds(&beat), [HEARTBEAT]);
+    pair.b.handle_packet(pair.now, &beat).unwrap();
+    let answer = packets(&mut pair.b, pair.now);
+    assert!(
+        answer
+            .iter()
+            .any(|packet| kinds(packet).contains(&HEARTBEAT_ACK))
+    );
+    pair.now += 70 * MS;
+    for packet in &answer {
+        pair.a.handle_packet(pair.now, packet).unwrap();
+    }
+    let rtt = pair.a.stats().rtt.unwrap();
+    assert!(rtt > 5 * MS && rtt < 75 * MS, "{rtt:?}");
+}
+
+/// RFC 9260 §5.2.4 case D: a COOKIE ECHO again is answered again.
+#[test]
+fn a_lost_cookie_ack_is_repeated() {
+    let now = Instant::now();
+    let mut a = Association::connect(now, config(), 1);
+    let mut b = Association::accept(now, config(), 2);
+    b.handle_packet(now, &packets(&mut a, now)[0]).unwrap();
+    a.handle_packet(now, &packets(&mut b, now)[0]).unwrap();
+    let echo = packets(&mut a, now).pop().unwrap();
+    for _ in 0..3 {
+        b.handle_packet(now, &echo).unwrap();
+        assert_eq!(kinds(&packets(&mut b, now)[0]), [COOKIE_ACK]);
+    }
+    assert_eq!(events(&mut b), [Event::Connected]);
+    // RFC 9260 §5.1.5: a cookie that was changed is not taken.
+    let mut changed = echo;
+    changed[30] ^= 1;
+    let sum = [0; 4];
+    changed[8..12].copy_from_slice(&sum);
+    let sum = crate::packet::checksum(&changed).to_le_bytes();
+    changed[8..12].copy_from_slice(&sum);
+    let mut fresh = Association::accept(now, config(), 3);
+    assert!(fresh.handle_packet(now, &changed).is_err());
+    assert_eq!(b.handle_packet(now, &changed), Err(PeerFault::Cookie));
+    assert!(!fresh.is_connected());
+}
+
+/// A side that nobody answers gives up, and says so once.
+#[test]
+fn an_unanswered_handshake_ends() {
+    let mut now = Instant::now();
+    let mut a = Association::connect(now, config(), 1);
+    let mut sent = 0;
+    while !a.is_closed() {
+        sent += packets(&mut a, now).len();
+        if let Some(at) = a.poll_timeout() {
+            now = at;
+        }
+        a.handle_timeout(now);
+    }
+    assert_eq!(sent, limits::HANDSHAKE_TRANSMISSIONS as usize);
+    assert_eq!(events(&mut a), [Event::Closed(Closed::TimedOut)]);
+}
+
+/// Changed packets with a right checksum and tag never panic, and never keep more than the window allows.
+#[test]
+fn perturbed_packets_never_panic() {
+    let mut random = Random::new(4);
+    for round in 0..60 {
+        let mut pair = Pair::new();
+        for step in 0..60u64 {
+            let order = if step % 3 == 0 {
+                Order::Unordered
+            } else {
+                Order::Ordered
+            };
+            let delivery = Delivery {
+                order,
+                reliability: if step % 2 == 0 {
+                    crate::event::Reliability::Reliable
+                } else {
+                    crate::event::Reliability::Retransmits(0)
+                },
+            };
+            let message = Bytes::from(vec![0; 1 + (random.next_u64() % 4_000) as usize]);
+            let _ = pair
+                .a
+                .send(pair.now, step as u16 % 4, 53, delivery, message);
+            if step % 10 == 9 {
+                let _ = pair.a.reset_stream(pair.now, 2);
+            }
+            if step == 55 {
+                pair.a.shutdown(pair.now);
+            }
+            for from_a in [true, false] {
+                let (from, to) = if from_a {
+                    (&mut pair.a, &mut pair.b)
+                } else {
+                    (&mut pair.b, &mut pair.a)
+                };
+                for mut packet in packets(from, pair.now) {
+                    for _ in 0..random.next_u64() % 4 {
+                        let at = 12 + (random.next_u64() as usize) % (packet.len() - 12);
+                        packet[at] = random.next_u64() as u8;
+                    }
+                    if random.next_u64().is_multiple_of(8) {
+                        packet.truncate(12 + (random.next_u64() as usize) % (packet.len() - 12));
+                    }
+                    packet[8..12].fill(0);
+                    let sum = crate::packet::checksum(&packet).to_le_bytes();
+                    packet[8..12].copy_from_slice(&sum);
+                    let _ = to.handle_packet(pair.now, &packet);
+                    let _ = events(to);
+                }
+            }
+            pair.pass(20 * MS);
+        }
+        assert!(pair.b.buffered_total() < 20_000_000, "round {round}");
+    }
+}
+
+/// RFC 9260 §9.2: a SHUTDOWN out of nowhere is no reason to lose data.
+#[test]
+fn shutdown_waits_for_what_is_under_way() {
+    let mut pair = Pair::new();
+    pair.b
+        .send(
+            pair.now,
+            2,
+            53,
+            Delivery::default(),
+            Bytes::from_static(b"late"),
+        )
+        .unwrap();
+    let cumulative = pair.b.sender.last_tsn();
+    let packet = pair.forge(|writer| {
+        writer.chunk(SHUTDOWN, 0, |body| {
+            body.extend_from_slice(&cumulative.to_be_bytes());
+        });
+    });
+    pair.b.handle_packet(pair.now, &packet).unwrap();
+    let packets = packets(&mut pair.b, pair.now);
+    assert!(kinds(&packets[0]).contains(&DATA));
+    assert!(!pair.b.is_closed());
+}
+
+/// An association that does nothing costs little.
+#[test]
+fn idle_associations_are_small() {
+    let fixed = std::mem::size_of::<Association>() + std::mem::size_of::<crate::congestion::Bbr>();
+    assert!(fixed < 4_096, "{fixed}");
+}

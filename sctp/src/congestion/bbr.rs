@@ -455,21 +455,18 @@ impl Bbr {
         }
         match self.state {
             State::Down => {
-                if !self.probe_if_due(ack)
-                    && ack.flight <= self.with_headroom()
-                    && ack.flight <= self.inflight(self.max_bandwidth(), 1.0)
-                {
+                let is_drained = ack.flight <= self.with_headroom()
+                    && ack.flight <= self.inflight(self.max_bandwidth(), 1.0);
+                if !self.probe_if_due(ack) && is_drained {
                     self.enter(State::Cruise);
                 }
             }
             State::Cruise => {
                 self.probe_if_due(ack);
             }
-            State::Refill => {
-                if self.is_round_start {
-                    self.is_probe_sampled = true;
-                    self.start_up(ack.now, ack.delivered, sample.rate);
-                }
+            State::Refill if self.is_round_start => {
+                self.is_probe_sampled = true;
+                self.start_up(ack.now, ack.delivered, sample.rate);
             }
             State::Up => {
                 if ack.is_window_limited && self.window >= self.inflight_long_term {

@@ -74,7 +74,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn new(path: Path, start: Instant) -> Self {
+    pub fn new(path: Path, start: Instant) -> Self {
         Self {
             path,
             start,
@@ -143,11 +143,11 @@ impl Link {
         }
     }
 
-    fn next(&self) -> Option<Instant> {
+    pub fn next(&self) -> Option<Instant> {
         self.packets.first_key_value().map(|((at, _), _)| *at)
     }
 
-    fn take(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub fn take(&mut self, now: Instant) -> Option<Vec<u8>> {
         let entry = self.packets.first_entry()?;
         (entry.key().0 <= now).then(|| entry.remove())
     }

@@ -105,10 +105,10 @@ impl Endpoint for Rtc {
                     association.handle_event(event);
                 }
             }
-            Some((handle, DatagramEvent::NewAssociation(association))) => {
-                if self.association.is_none() {
-                    self.association = Some((handle, association));
-                }
+            Some((handle, DatagramEvent::NewAssociation(association)))
+                if self.association.is_none() =>
+            {
+                self.association = Some((handle, association));
             }
             _ => {}
         }
