@@ -268,14 +268,16 @@ impl Engine {
             }
             stream
         };
-        let first = self.incoming.add(make(info.clone()));
-        for listener in &others {
-            let id = self.incoming.add_copy(first, make(info.clone()));
-            let (listener, info) = (*listener, info.clone());
-            self.events.push_back(Event::Opened { listener, id, info });
-        }
+        let stream = make(info.clone());
+        let shared_info = stream.info.clone();
+        let first = self.incoming.add(stream);
         let id = first;
         self.events.push_back(Event::Opened { listener, id, info });
+        for listener in others {
+            let info = StreamInfo::clone(&shared_info);
+            let id = self.incoming.add_copy(first, make(info.clone()));
+            self.events.push_back(Event::Opened { listener, id, info });
+        }
         if wants_receipt {
             self.queue_receipt(first, Status::Accepted);
         }
@@ -317,13 +319,11 @@ impl Engine {
             self.counters.unknown_stream += 1;
             return Ok(());
         };
-        let copies = self.incoming.copies_of(id);
-        let taken = self.chunk_of(now, id, envelope, chunk);
-        for copy in copies {
+        for copy in self.incoming.open_copies_of(id) {
             // The first copy says what is wrong with the packet.
             let _ = self.chunk_of(now, copy, envelope, chunk);
         }
-        taken
+        self.chunk_of(now, id, envelope, chunk)
     }
 
     /// Takes in a chunk for one copy of a stream.
@@ -334,9 +334,6 @@ impl Engine {
         envelope: &Envelope<'_>,
         chunk: &ChunkView<'_>,
     ) -> Result<(), PeerFault> {
-        if self.incoming.get(id).is_none_or(Stream::ended) {
-            return Ok(());
-        }
         self.refuse_mismatch(now, id, envelope)?;
         self.refuse_overrun(now, id, envelope)?;
         let duplicates = &self.duplicates;
@@ -374,7 +371,7 @@ impl Engine {
             self.counters.unknown_stream += 1;
             return Ok(());
         };
-        for copy in self.incoming.copies_of(id) {
+        for copy in self.incoming.open_copies_of(id) {
             // The first copy says what is wrong with the packet.
             let _ = self.trailer_of(now, copy, envelope, trailer.clone());
         }
@@ -389,9 +386,6 @@ impl Engine {
         envelope: &Envelope<'_>,
         trailer: Trailer,
     ) -> Result<(), PeerFault> {
-        if self.incoming.get(id).is_none_or(Stream::ended) {
-            return Ok(());
-        }
         self.refuse_mismatch(now, id, envelope)?;
         let excess = self.excess(&trailer.attributes);
         let error = self.incoming.change(now, id, |stream| {

@@ -162,10 +162,20 @@ impl Table {
 
     /// The other copies of a stream that exist, ended or not.
     pub(crate) fn copies_of(&self, id: IncomingId) -> Vec<IncomingId> {
+        if self.copies.is_empty() {
+            return Vec::new();
+        }
         let first = self.streams.get(&id.0).and_then(|each| each.first_copy);
         let copies = first.and_then(|first| self.copies.get(&first));
         let others = copies.into_iter().flatten().filter(|key| **key != id.0);
         others.map(|key| IncomingId(*key)).collect()
+    }
+
+    /// Those of them for which more may come.
+    pub(crate) fn open_copies_of(&self, id: IncomingId) -> Vec<IncomingId> {
+        let mut copies = self.copies_of(id);
+        copies.retain(|copy| self.get(*copy).is_some_and(|each| !each.ended()));
+        copies
     }
 
     /// Changes a stream, and keeps the books.
@@ -208,9 +218,7 @@ impl Table {
         };
         let (sid, identity) = key_of(stream);
         let stream = stream.info.id.clone();
-        let is_open =
-            |copy: &IncomingId| self.streams.get(&copy.0).is_some_and(|each| !each.ended());
-        let copy = self.copies_of(id).into_iter().find(is_open);
+        let copy = self.open_copies_of(id).first().copied();
         let Some(published) = self.published_mut(sid, identity) else {
             return;
         };
