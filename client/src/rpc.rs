@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use lkstream_engine::{CallId, CallOptions, Invocation, InvocationId, RpcCode, RpcError};
+use lkstream_engine::{CallId, CallOptions, Invocation, InvocationId, RpcCode, RpcError, limits};
 use lkstream_proto::id::Identity;
 
 pub use chain::RpcNext;
@@ -48,7 +48,7 @@ pub struct RpcInvocation {
     pub method: String,
     /// The argument.
     pub payload: String,
-    /// How long the caller says there is for an answer; a later one may be ignored.
+    /// How long the caller says there is for an answer: its own time limit less 7 s, at least 1 s (protocol.md §6).
     pub response_timeout: Duration,
 }
 
@@ -130,9 +130,10 @@ impl Room {
     /// Serves a method to everybody in the room; an earlier handler of the same method is replaced.
     ///
     /// Each call runs as a task of its own, at most 256 at a time and 64 of one caller (`stream_limits`); further ones
-    /// are refused. A handler runs to its end, also when its caller or the room is gone; its answer is then dropped. One
-    /// that panics answers [`RpcCode::ApplicationError`](crate::RpcCode). Errors are cut to 256 bytes of message
-    /// and 15 360 bytes of data. A handler that holds a `Room` keeps the membership alive.
+    /// are refused. A handler goes on when its caller or the room is gone; its answer is then dropped. Its future is
+    /// dropped when nobody can wait for it any more: 7 s after the time that the invocation names. A handler that
+    /// panics answers [`RpcCode::ApplicationError`](crate::RpcCode). Errors are cut to 256 bytes of message and 15 360
+    /// bytes of data. A handler that holds a `Room` keeps the membership alive.
     ///
     /// Calls of methods that nobody serves are answered with [`RpcCode::UnsupportedMethod`](crate::RpcCode). To
     /// be ready for calls that come at once, use [`RoomBuilder::rpc`](crate::RoomBuilder::rpc).
@@ -337,10 +338,14 @@ pub(crate) fn run(shared: &Arc<Shared>, handler: Handler, invocation: Invocation
         payload: invocation.payload,
         response_timeout: invocation.response_timeout,
     };
+    let limit = invocation
+        .response_timeout
+        .saturating_add(limits::RPC_ROUND_TRIP);
     tokio::spawn(async move {
         let mut answer = answer;
-        let result = RpcNext::new(links, handler).run(invocation).await;
-        answer.give(result);
+        let handled = RpcNext::new(links, handler).into_run(invocation);
+        let result = tokio::time::timeout(limit, handled).await;
+        answer.give(result.unwrap_or_else(|_| Err(RpcCode::ResponseTimeout.into())));
     });
 }
 

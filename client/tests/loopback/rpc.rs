@@ -108,6 +108,36 @@ async fn a_slow_handler_and_a_leaving_one_end_the_call() {
 }
 
 #[tokio::test]
+async fn a_handler_ends_when_nobody_can_wait_for_it_any_more() {
+    struct Dropped(Option<tokio::sync::oneshot::Sender<Duration>>, Instant);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            let _ = self.0.take().unwrap().send(self.1.elapsed());
+        }
+    }
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let tell = std::sync::Mutex::new(Some(tell));
+    let server = server().await;
+    let (alice, _bob) = pair(&server, |bob| {
+        bob.rpc("sleep", move |_| {
+            let dropped = Dropped(tell.lock().unwrap().take(), Instant::now());
+            async move {
+                let _dropped = dropped;
+                std::future::pending().await
+            }
+        })
+    })
+    .await;
+    let call = alice
+        .call("bob", "sleep", "")
+        .timeout(Duration::from_millis(100));
+    within(call.into_future()).await.unwrap_err();
+    // protocol.md §6: the handler is told 1 s at least, and a round trip takes 7 s at most.
+    let after = within(told).await.unwrap();
+    assert!((8..10).contains(&after.as_secs()), "{after:?}");
+}
+
+#[tokio::test]
 async fn our_own_leave_ends_our_calls() {
     let server = server().await;
     let (alice, _bob) = pair(&server, |bob| bob.rpc("sleep", |_| std::future::pending())).await;

@@ -162,14 +162,14 @@ fn from(identity: &str, value: Value) -> DataPacket {
 }
 
 impl Pair {
-    fn to_alice(&mut self, packet: DataPacket) {
+    fn alice_gets(&mut self, packet: DataPacket) {
         self.alice
             .handle_packet(self.now, Channel::Reliable, packet.to_bytes())
             .unwrap();
         self.drain();
     }
 
-    fn to_bob(&mut self, value: Value) -> Result<(), Rule> {
+    fn bob_gets(&mut self, value: Value) -> Result<(), Rule> {
         let packet = from("alice", value).to_bytes();
         let taken = self.bob.handle_packet(self.now, Channel::Reliable, packet);
         self.drain();
@@ -177,7 +177,7 @@ impl Pair {
     }
 
     /// What bob sends by itself.
-    fn from_bob(&mut self) -> Vec<Value> {
+    fn sent_by_bob(&mut self) -> Vec<Value> {
         std::iter::from_fn(|| self.bob.poll_packet())
             .map(|packet| DataPacket::from_bytes(packet.bytes).unwrap().value.unwrap())
             .collect()
@@ -354,13 +354,13 @@ fn large_payloads_travel_as_streams_both_ways() {
 #[test]
 fn the_ack_goes_before_the_payload_is_read() {
     let mut pair = Pair::new(2);
-    pair.to_bob(Value::StreamHeader(request_stream("2", None)))
+    pair.bob_gets(Value::StreamHeader(request_stream("2", None)))
         .unwrap();
-    assert_eq!(pair.from_bob(), [ack("R")]);
-    pair.to_bob(chunk("ST_1", 0, "he")).unwrap();
+    assert_eq!(pair.sent_by_bob(), [ack("R")]);
+    pair.bob_gets(chunk("ST_1", 0, "he")).unwrap();
     assert!(pair.invoked.is_empty());
-    pair.to_bob(chunk("ST_1", 1, "llo")).unwrap();
-    pair.to_bob(trailer("ST_1")).unwrap();
+    pair.bob_gets(chunk("ST_1", 1, "llo")).unwrap();
+    pair.bob_gets(trailer("ST_1")).unwrap();
     assert_eq!(pair.invocation().payload, "hello");
 }
 
@@ -470,9 +470,9 @@ fn a_response_counts_as_its_ack() {
         let mut pair = Pair::new(generation);
         pair.call("hello");
         let id = pair.request_id();
-        pair.to_alice(from_bob(response(&id, "olleh")));
+        pair.alice_gets(from_bob(response(&id, "olleh")));
         assert_eq!(pair.end(), Ok("olleh".into()));
-        pair.to_alice(from_bob(ack(&id)));
+        pair.alice_gets(from_bob(ack(&id)));
         assert_eq!(pair.alice.counters().late_replies, 1);
         pair.pass(Duration::from_secs(60));
         assert!(pair.ended.is_empty());
@@ -485,12 +485,12 @@ fn the_start_of_a_response_counts_as_the_ack_and_its_end_is_awaited() {
     pair.call("hello");
     let id = pair.request_id();
     let header = stream("lk.rpc_response", &[("lk.rpc_request_id", &id)], None);
-    pair.to_alice(from_bob(Value::StreamHeader(header)));
+    pair.alice_gets(from_bob(Value::StreamHeader(header)));
     pair.pass(Duration::from_secs(8));
-    pair.to_alice(from_bob(chunk("ST_1", 0, "ol")));
-    pair.to_alice(from_bob(chunk("ST_1", 1, "leh")));
+    pair.alice_gets(from_bob(chunk("ST_1", 0, "ol")));
+    pair.alice_gets(from_bob(chunk("ST_1", 1, "leh")));
     assert!(pair.ended.is_empty());
-    pair.to_alice(from_bob(trailer("ST_1")));
+    pair.alice_gets(from_bob(trailer("ST_1")));
     assert_eq!(pair.end(), Ok("olleh".into()));
 }
 
@@ -500,15 +500,15 @@ fn a_response_that_is_not_whole_in_time_is_none() {
     pair.call("hello");
     let id = pair.request_id();
     let header = stream("lk.rpc_response", &[("lk.rpc_request_id", &id)], None);
-    pair.to_alice(from_bob(Value::StreamHeader(header)));
+    pair.alice_gets(from_bob(Value::StreamHeader(header)));
     for index in 0..15 {
         pair.pass(Duration::from_secs(1));
         if index < 14 {
-            pair.to_alice(from_bob(chunk("ST_1", index, "x")));
+            pair.alice_gets(from_bob(chunk("ST_1", index, "x")));
         }
     }
     assert_eq!(code(pair.end()), RpcCode::ResponseTimeout);
-    pair.to_alice(from_bob(trailer("ST_1")));
+    pair.alice_gets(from_bob(trailer("ST_1")));
     assert_eq!(
         pair.alice.counters().unknown_stream,
         1,
@@ -522,8 +522,8 @@ fn a_cut_response_ends_the_call() {
     pair.call("hello");
     let id = pair.request_id();
     let header = stream("lk.rpc_response", &[("lk.rpc_request_id", &id)], None);
-    pair.to_alice(from_bob(Value::StreamHeader(header)));
-    pair.to_alice(from_bob(trailer_with("ST_1", "gave up", &[])));
+    pair.alice_gets(from_bob(Value::StreamHeader(header)));
+    pair.alice_gets(from_bob(trailer_with("ST_1", "gave up", &[])));
     let error = pair.end().unwrap_err();
     assert_eq!(error.builtin(), Some(RpcCode::ApplicationError));
     assert!(error.data.contains("gave up"), "{error:?}");
@@ -537,14 +537,14 @@ fn replies_of_others_than_were_called_are_ignored() {
         let mut pair = Pair::new(generation);
         pair.call("hello");
         let id = pair.request_id();
-        pair.to_alice(from("mallory", ack(&id)));
-        pair.to_alice(from("mallory", response(&id, "forged")));
+        pair.alice_gets(from("mallory", ack(&id)));
+        pair.alice_gets(from("mallory", response(&id, "forged")));
         let header = stream(
             "lk.rpc_response",
             &[("lk.rpc_request_id", &id)],
             Some("forged"),
         );
-        pair.to_alice(from("mallory", Value::StreamHeader(header)));
+        pair.alice_gets(from("mallory", Value::StreamHeader(header)));
         assert!(pair.ended.is_empty());
         assert_eq!(pair.alice.counters().late_replies, 3);
         pair.pass(Duration::from_secs(7));
@@ -567,13 +567,13 @@ fn a_caller_takes_either_form_of_response() {
         &[("lk.rpc_request_id", &id)],
         Some("olleh"),
     );
-    pair.to_alice(from_bob(Value::StreamHeader(header)));
+    pair.alice_gets(from_bob(Value::StreamHeader(header)));
     assert_eq!(pair.end(), Ok("olleh".into()));
 
     let mut pair = Pair::new(2);
     pair.call("hello");
     let id = pair.request_id();
-    pair.to_alice(from_bob(Value::RpcResponse(RpcResponse {
+    pair.alice_gets(from_bob(Value::RpcResponse(RpcResponse {
         request_id: id,
         result: None,
     })));
@@ -619,11 +619,11 @@ fn a_response_under_way_when_its_sender_leaves_ends_like_a_stream() {
     pair.call("hello");
     let id = pair.request_id();
     let header = stream("lk.rpc_response", &[("lk.rpc_request_id", &id)], None);
-    pair.to_alice(from_bob(Value::StreamHeader(header)));
+    pair.alice_gets(from_bob(Value::StreamHeader(header)));
     pair.alice
         .participant_left(pair.now, &"PA_bob".into(), &"bob".into());
     pair.pass(Duration::from_millis(1500));
-    pair.to_alice(from_bob(chunk("ST_1", 0, "x")));
+    pair.alice_gets(from_bob(chunk("ST_1", 0, "x")));
     assert!(pair.ended.is_empty());
     pair.pass(Duration::from_secs(2));
     assert_eq!(code(pair.end()), RpcCode::RecipientDisconnected);
@@ -647,7 +647,7 @@ fn a_lost_connection_ends_all_calls() {
     pair.call("two");
     let id = pair.request_id();
     let header = stream("lk.rpc_response", &[("lk.rpc_request_id", &id)], None);
-    pair.to_alice(from_bob(Value::StreamHeader(header)));
+    pair.alice_gets(from_bob(Value::StreamHeader(header)));
     pair.alice.connection_lost(Lost::Left);
     pair.drain();
     assert_eq!(pair.ended.len(), 2);
@@ -727,10 +727,10 @@ fn streams_have_the_limit_of_the_configuration_on_both_sides() {
     for total_length in [Some(101), None] {
         let mut header = request_stream("2", None);
         header.total_length = total_length;
-        pair.to_bob(Value::StreamHeader(header)).unwrap();
-        let _ = pair.to_bob(chunk("ST_1", 0, "x".repeat(101)));
-        let _ = pair.to_bob(trailer("ST_1"));
-        let sent = pair.from_bob();
+        pair.bob_gets(Value::StreamHeader(header)).unwrap();
+        let _ = pair.bob_gets(chunk("ST_1", 0, "x".repeat(101)));
+        let _ = pair.bob_gets(trailer("ST_1"));
+        let sent = pair.sent_by_bob();
         assert_eq!(sent[0], ack("R"));
         assert_eq!(error_of(&sent[1]).builtin(), Some(RpcCode::RequestTooLarge));
         assert!(pair.invoked.is_empty());
@@ -806,9 +806,9 @@ fn invocations_are_bounded_until_they_are_answered() {
     };
     let mut pair = Pair::with(0, config);
     for id in ["1", "2", "3"] {
-        pair.to_bob(v1_request(id, "echo", 1)).unwrap();
+        pair.bob_gets(v1_request(id, "echo", 1)).unwrap();
     }
-    let sent = pair.from_bob();
+    let sent = pair.sent_by_bob();
     assert_eq!(sent[..3], [ack("1"), ack("2"), ack("3")]);
     let error = error_of(&sent[3]);
     assert_eq!(
@@ -829,7 +829,7 @@ fn invocations_are_bounded_until_they_are_answered() {
     assert_eq!(pair.invoked.len(), 3, "dave found all places taken");
     let first = pair.invoked.remove(0);
     pair.bob.respond(first.id, Ok(String::new()), NOW).unwrap();
-    pair.to_bob(v1_request("4", "echo", 1)).unwrap();
+    pair.bob_gets(v1_request("4", "echo", 1)).unwrap();
     assert_eq!(pair.invoked.len(), 3);
 }
 
@@ -845,8 +845,8 @@ fn methods_that_nobody_serves_are_acknowledged_and_refused() {
         pair.end().unwrap_err(),
         RpcError::new(1400, "Method not supported at destination")
     );
-    pair.to_bob(v1_request("1", "nothing", 1)).unwrap();
-    let sent = pair.from_bob();
+    pair.bob_gets(v1_request("1", "nothing", 1)).unwrap();
+    let sent = pair.sent_by_bob();
     assert_eq!(sent[0], ack("1"));
     assert_eq!(error_of(&sent[1]), RpcCode::UnsupportedMethod.into());
     assert!(pair.invoked.is_empty());
@@ -858,13 +858,13 @@ fn other_versions_are_acknowledged_and_refused() {
     let refused = RpcError::new(1404, "Unsupported RPC version");
     for version in ["1", "3"] {
         let header = request_stream(version, Some("x"));
-        pair.to_bob(Value::StreamHeader(header)).unwrap();
-        let sent = pair.from_bob();
+        pair.bob_gets(Value::StreamHeader(header)).unwrap();
+        let sent = pair.sent_by_bob();
         assert_eq!((&sent[0], error_of(&sent[1])), (&ack("R"), refused.clone()));
     }
     for version in [0, 2] {
-        pair.to_bob(v1_request("1", "echo", version)).unwrap();
-        let sent = pair.from_bob();
+        pair.bob_gets(v1_request("1", "echo", version)).unwrap();
+        let sent = pair.sent_by_bob();
         assert_eq!((&sent[0], error_of(&sent[1])), (&ack("1"), refused.clone()));
     }
     assert!(pair.invoked.is_empty());
@@ -882,7 +882,7 @@ fn malformed_requests_are_dropped() {
         let mut header = request_stream("2", Some("x"));
         header.attributes.remove(missing);
         assert_eq!(
-            pair.to_bob(Value::StreamHeader(header)),
+            pair.bob_gets(Value::StreamHeader(header)),
             Err(Rule::MalformedCall),
             "{missing}"
         );
@@ -896,14 +896,14 @@ fn malformed_requests_are_dropped() {
         let mut header = request_stream("2", Some("x"));
         header.attributes.insert(name.to_owned(), value.to_owned());
         assert_eq!(
-            pair.to_bob(Value::StreamHeader(header)),
+            pair.bob_gets(Value::StreamHeader(header)),
             Err(Rule::MalformedCall),
             "{name}"
         );
     }
     for (id, method) in [("", "echo"), ("1", "")] {
         assert_eq!(
-            pair.to_bob(v1_request(id, method, 1)),
+            pair.bob_gets(v1_request(id, method, 1)),
             Err(Rule::MalformedCall)
         );
     }
@@ -913,15 +913,15 @@ fn malformed_requests_are_dropped() {
         .handle_packet(pair.now, Channel::Lossy, lossy)
         .unwrap_err();
     assert_eq!(error.rule, Rule::WrongChannel);
-    assert_eq!(pair.from_bob(), []);
+    assert_eq!(pair.sent_by_bob(), []);
     assert!(pair.invoked.is_empty());
 }
 
 #[test]
 fn a_request_that_comes_twice_runs_once() {
     let mut pair = Pair::new(0);
-    pair.to_bob(v1_request("1", "echo", 1)).unwrap();
-    pair.to_bob(v1_request("1", "echo", 1)).unwrap();
+    pair.bob_gets(v1_request("1", "echo", 1)).unwrap();
+    pair.bob_gets(v1_request("1", "echo", 1)).unwrap();
     assert_eq!(pair.invoked.len(), 1);
     assert_eq!(pair.bob.counters().duplicate_requests, 1);
 }
@@ -931,9 +931,9 @@ fn a_caller_that_left_gets_no_answer_and_keeps_no_request_half_read() {
     let mut pair = Pair::new(2);
     pair.call("");
     pair.pump();
-    pair.to_bob(Value::StreamHeader(request_stream("2", None)))
+    pair.bob_gets(Value::StreamHeader(request_stream("2", None)))
         .unwrap();
-    pair.from_bob();
+    pair.sent_by_bob();
     pair.bob
         .participant_left(pair.now, &"PA_alice".into(), &"alice".into());
     let id = pair.invocation().id;
@@ -941,7 +941,7 @@ fn a_caller_that_left_gets_no_answer_and_keeps_no_request_half_read() {
     assert_eq!(error.builtin(), Some(RpcCode::RecipientDisconnected));
     assert_eq!(pair.bob.counters().dropped_replies, 1);
     pair.pass(Duration::from_secs(2));
-    assert_eq!(pair.from_bob(), []);
+    assert_eq!(pair.sent_by_bob(), []);
     assert_eq!(
         pair.bob.poll_timeout(),
         None,
@@ -954,11 +954,11 @@ fn a_caller_that_left_gets_no_answer_and_keeps_no_request_half_read() {
 #[test]
 fn a_request_that_stops_in_the_middle_is_given_up() {
     let mut pair = Pair::new(2);
-    pair.to_bob(Value::StreamHeader(request_stream("2", None)))
+    pair.bob_gets(Value::StreamHeader(request_stream("2", None)))
         .unwrap();
-    pair.from_bob();
+    pair.sent_by_bob();
     pair.pass(Duration::from_secs(15));
-    let sent = pair.from_bob();
+    let sent = pair.sent_by_bob();
     assert_eq!(
         error_of(&sent[0]).builtin(),
         Some(RpcCode::ApplicationError)
