@@ -9,6 +9,8 @@
 //! The owner drives it like the rest of the workspace: [`Wire::handle_timeout`] at [`Wire::poll_timeout`], then
 //! [`Wire::poll_event`] until it is empty. `send` and `receive` have the shape of `lkstream_transport::Peer`'s.
 
+mod config;
+mod event;
 mod flow;
 mod path;
 mod random;
@@ -22,6 +24,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub use config::Config;
+pub use event::{Cause, Event, SendError, Totals};
 pub use path::Carrier;
 pub use random::Random;
 pub use stack::Stack;
@@ -82,101 +86,6 @@ impl Lane {
             Lane::Lossy => 1,
         }
     }
-}
-
-/// How a wire behaves.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// One way, end to end.
-    pub latency: Duration,
-    /// At most this much more for a message of the lossy channel, which is what takes it out of order.
-    pub jitter: Duration,
-    /// Each direction of each association.
-    pub bytes_per_second: u64,
-    /// Probability from 0.0 to 1.0 that a message of the lossy channel is lost.
-    pub loss: f64,
-    /// Unread bytes an end takes before its window is closed; reliable and lossy share it.
-    pub receive_window: usize,
-    /// Unacknowledged bytes of a channel up to which [`Wire::room`] asks for more.
-    pub send_buffer: usize,
-    /// Bytes; a larger message is refused.
-    pub max_message_size: usize,
-    /// Reliable bytes that travel as one segment.
-    pub segment: usize,
-    /// First retransmission timeout; it doubles at each further one. rtc-sctp: 1 s.
-    pub retransmit_after: Duration,
-    /// Where the doubling ends. rtc-sctp: 60 s.
-    pub retransmit_at_most: Duration,
-    /// The peer connection reports itself closed when connectivity was gone for so long. Of our peers: 7 s until
-    /// disconnected and 15 s more until failed.
-    pub fails_after: Duration,
-    /// How long after its return connectivity is noticed by the peer connection, which then retransmits at once. Of our
-    /// peers: the keepalive interval, 2 s.
-    pub notices_within: Duration,
-    /// From [`Wire::connect`] until the channels are open at the client; the server's are open one latency later.
-    pub connects_in: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            latency: Duration::from_millis(10),
-            jitter: Duration::from_millis(5),
-            bytes_per_second: 50_000_000,
-            loss: 0.0,
-            receive_window: 1 << 20,
-            send_buffer: 256 << 10,
-            max_message_size: 65_535,
-            segment: 4_096,
-            retransmit_after: Duration::from_secs(1),
-            retransmit_at_most: Duration::from_secs(60),
-            fails_after: Duration::from_secs(22),
-            notices_within: Duration::from_secs(2),
-            connects_in: Duration::from_millis(60),
-        }
-    }
-}
-
-/// Why a message was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SendError {
-    /// Larger than [`Config::max_message_size`].
-    TooLarge {
-        /// Of the message, in bytes.
-        size: usize,
-        /// In bytes.
-        limit: usize,
-    },
-    /// The send buffer is at its target; wait for [`Event::Writable`].
-    Full,
-    /// Not connected yet, or closed.
-    Closed,
-}
-
-/// Why a peer connection is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// The other end closed it.
-    Peer,
-    /// Nothing was heard for [`Config::fails_after`].
-    Silence,
-    /// The real stack could not be set up or gave up.
-    Failure,
-}
-
-/// What an end learns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// Both data channels are open.
-    Open,
-    /// A message can be received.
-    Readable(Lane),
-    /// The send buffer is below its target again.
-    Writable(Lane),
-    /// The peer connection is gone; what was received before can still be pulled.
-    Closed(Cause),
-    /// The signalling stream is gone.
-    SignalClosed,
 }
 
 #[derive(Debug)]
@@ -240,21 +149,6 @@ enum State {
     Idle,
     Open,
     Closed,
-}
-
-/// What a wire carried and lost, both directions together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Segments that arrived.
-    pub arrived: u64,
-    /// Segments and acknowledgements that fell to a loss of connectivity.
-    pub cut_off: u64,
-    /// Messages of the lossy channel that fell to [`Config::loss`].
-    pub lost: u64,
-    /// Retransmission timeouts.
-    pub timeouts: u64,
-    /// The most unread bytes a data receiver ever held.
-    pub unread_peak: u64,
 }
 
 /// One client's connection to its server.

@@ -2,7 +2,7 @@
 //! resumes.
 
 use lkstream_conformance::simulation::{Client, Length, Simulation, Stream};
-use lkstream_engine::{ReadError, Receipts};
+use lkstream_engine::ReadError;
 
 use super::{noise, seconds, words};
 
@@ -25,10 +25,6 @@ fn a_stream_that_lost_a_packet_never_looks_finished() {
                 Stream::bytes("files", noise(seed, size))
             };
             stream.length = [Length::Open, Length::Declared][index / 4 % 2];
-            if stream.length == Length::Open {
-                // Then the trailer tells the length; of other open streams nobody can tell that the last chunk is gone.
-                stream.receipts = Receipts::Request;
-            }
             stream.write_size = 15_000;
             simulation.send(alice, stream).unwrap();
         }
