@@ -9,6 +9,7 @@ mod packets;
 mod perturbed;
 mod receiver;
 mod rpc;
+mod rpc_model;
 mod script;
 mod sender;
 mod whole;
