@@ -15,7 +15,7 @@ pub struct Config {
     pub loss: f64,
     /// Unread bytes an end takes before its window is closed; reliable and lossy share it.
     pub receive_window: usize,
-    /// Unacknowledged bytes of a channel up to which [`Wire::room`] asks for more.
+    /// Unacknowledged bytes of a channel up to which [`Wire::room`](super::Wire::room) asks for more.
     pub send_buffer: usize,
     /// Bytes; a larger message is refused.
     pub max_message_size: usize,
@@ -31,7 +31,7 @@ pub struct Config {
     /// How long after its return connectivity is noticed by the peer connection, which then retransmits at once. Of our
     /// peers: the keepalive interval, 2 s.
     pub notices_within: Duration,
-    /// From [`Wire::connect`] until the channels are open at the client; the server's are open one latency later.
+    /// From [`Wire::connect`](super::Wire::connect) until the channels are open at the client; the server's are open one latency later.
     pub connects_in: Duration,
 }
 

@@ -5,7 +5,7 @@ use super::Lane;
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendError {
-    /// Larger than [`Config::max_message_size`].
+    /// Larger than [`Config::max_message_size`](super::Config::max_message_size).
     TooLarge {
         /// Of the message, in bytes.
         size: usize,
@@ -23,7 +23,7 @@ pub enum SendError {
 pub enum Cause {
     /// The other end closed it.
     Peer,
-    /// Nothing was heard for [`Config::fails_after`].
+    /// Nothing was heard for [`Config::fails_after`](super::Config::fails_after).
     Silence,
     /// The real stack could not be set up or gave up.
     Failure,
@@ -51,7 +51,7 @@ pub struct Totals {
     pub arrived: u64,
     /// Segments and acknowledgements that fell to a loss of connectivity.
     pub cut_off: u64,
-    /// Messages of the lossy channel that fell to [`Config::loss`].
+    /// Messages of the lossy channel that fell to [`Config::loss`](super::Config::loss).
     pub lost: u64,
     /// Retransmission timeouts.
     pub timeouts: u64,
