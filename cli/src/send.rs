@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
-use lkstream::{ByteOptions, Progress, Receipt, ReceiptStatus, Receipts, Room, Sent, TextOptions};
+use lkstream::{
+    ByteOptions, Compress, Progress, Receipt, ReceiptStatus, Receipts, Room, Sent, TextOptions,
+};
 
 use crate::credentials::{Admission, ServerFlags, process_environment};
 use crate::duration;
@@ -49,6 +51,9 @@ pub(crate) struct Arguments {
     /// Name the receivers see for the file, or for standard input
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Whether files and texts are compressed, for recipients that can take it; standard input never is
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) compress: When,
     /// How long to wait for the recipients, or for anybody, to be in the room; 0 does not wait
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = duration::parse)]
     pub(crate) wait: Duration,
@@ -60,6 +65,28 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) server: ServerFlags,
+}
+
+/// When a payload is compressed.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum When {
+    /// Where type, size and first bytes promise that it shrinks
+    #[default]
+    Auto,
+    /// Whatever it is
+    Always,
+    /// Not at all
+    Never,
+}
+
+impl From<When> for Compress {
+    fn from(when: When) -> Compress {
+        match when {
+            When::Auto => Compress::Auto,
+            When::Always => Compress::Always,
+            When::Never => Compress::Never,
+        }
+    }
 }
 
 /// Sends everything the command line names.

@@ -71,6 +71,27 @@ fn files_arrive_and_are_confirmed() {
 }
 
 #[test]
+fn compressed_files_arrive_as_they_were() {
+    let served = Served::start();
+    let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = b"GET /index.html HTTP/1.1 200\n".repeat(20_000);
+    let mut expected = Vec::new();
+    for (compress, content) in [("auto", &log), ("never", &log), ("always", &noise(100_000))] {
+        let name = format!("{compress}.log");
+        let path = write(source.path(), &name, content);
+        let receiver = served.receiver(out.path(), &["--count", "1"]);
+        served
+            .send(&["--compress", compress, "--to", "bob", &path])
+            .expect_code(0);
+        receiver.ended().expect_code(0);
+        expected.push((name, content.clone()));
+    }
+    expected.sort();
+    assert!(files(out.path()) == expected);
+    served.send(&["--compress", "maybe", "x"]).expect_code(2);
+}
+
+#[test]
 fn people_read_who_has_received_it() {
     let served = Served::start();
     let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -194,6 +194,7 @@ pub(super) async fn send(
             let mut options = TextOptions::new(topic)
                 .id(stream.as_str())
                 .confirmed()
+                .compress(arguments.compress.into())
                 .on_progress(on_progress);
             for to in &arguments.to {
                 options = options.to(to.as_str());
@@ -210,6 +211,7 @@ pub(super) async fn send(
             let mut options = ByteOptions::new(topic)
                 .id(stream.as_str())
                 .confirmed()
+                .compress(arguments.compress.into())
                 .on_progress(on_progress);
             if let Some(name) = name.as_deref() {
                 options = options.name(name);
