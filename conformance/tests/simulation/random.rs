@@ -355,9 +355,9 @@ fn random_operations_break_no_promise() {
 }
 
 #[test]
-#[ignore = "long: 3000 seeds"]
+#[ignore = "long: 1500 seeds"]
 fn long_random_operations_break_no_promise() {
-    play_all(3_000);
+    play_all(1_500);
 }
 
 #[test]
