@@ -76,7 +76,7 @@ const ROWS: &[Row] = &[
         [ENGINE, ENGINE]),
     row("Header", "compression",
         ["`compress`", "inflated as it is read"],
-        ["where it pays and all recipients inflate", ENGINE]),
+        ["`--compress`", ENGINE]),
     row("Header", "content_header",
         ["`TextOptions` or `ByteOptions`", "`info().content`; `text_streams` or `byte_streams`"],
         ["`--text` or files", "`--json`: `kind`"]),
