@@ -3,6 +3,7 @@
 use std::future::IntoFuture;
 use std::time::{Duration, Instant, SystemTime};
 
+use lkstream::encryption::Keyring;
 use lkstream::{Room, RpcCode, RpcError};
 use lkstream_conformance::peers::{KEY, SECRET, Site};
 use lkstream_conformance::process::{DEADLINE, Failure};
@@ -33,6 +34,38 @@ async fn calls_from_python_through_ours() -> Result<(), Failure> {
 #[ignore = "needs the official peers"]
 async fn calls_from_python_through_stock() -> Result<(), Failure> {
     python_calls_rust(Site::stock()?).await
+}
+
+/// protocol.md §5.8: requests, acknowledgements and responses are among what is encrypted.
+#[tokio::test]
+#[ignore = "needs the official peers"]
+async fn encrypted_calls_both_ways_through_ours() -> Result<(), Failure> {
+    let site = Site::ours()?;
+    let folder = tempfile::tempdir()?;
+    let payload = Payload::new(folder.path(), "text", incompressible(20_000).into_bytes())?;
+    let room = Room::builder(&site.url, &token("bob")?)
+        .encryption(Keyring::shared("between us")?)
+        .rpc("echo", |call| async move { Ok(call.payload) });
+    let room = timeout(DEADLINE, room.connect()).await??;
+    let text = payload.text().to_owned();
+    let echo = payload.by("echo");
+    let transcript = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
+        let arguments = ["--encrypt", "between us", "--to", "bob", &echo];
+        let mut alice = site.python("rpc", "calls", "alice", &arguments)?;
+        let result = alice.expect("result")?;
+        alice.expect("idle")?;
+        Ok((site, alice, result))
+    });
+    let (_site, mut alice, result) = timeout(DEADLINE, transcript).await???;
+    assert_eq!(result["sha256"], payload.sha256, "{result}");
+    let echo = room.call("alice", "echo", &*text).into_future();
+    assert_eq!(timeout(DEADLINE, echo).await??, text);
+    let error = room.call("alice", "fail", "why").into_future();
+    let error = timeout(DEADLINE, error).await?.unwrap_err();
+    assert_eq!((error.code, &*error.data), (101, "why"));
+    room.close().await;
+    alice.succeed()?;
+    Ok(())
 }
 
 fn token(identity: &str) -> Result<String, Failure> {
