@@ -2,6 +2,7 @@
 
 mod printer;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
@@ -69,12 +70,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     )?;
     output.server(&admission);
 
-    let mut filters: Vec<TopicFilter> = arguments
-        .topic
-        .iter()
-        .map(|topic| topic.as_str().into())
-        .collect();
-    filters.dedup();
+    // Each registration of a topic would get its streams.
+    let topics: BTreeSet<&str> = arguments.topic.iter().map(String::as_str).collect();
+    let mut filters: Vec<TopicFilter> = topics.into_iter().map(TopicFilter::from).collect();
     if filters.is_empty() {
         filters.push(TopicFilter::Any);
     }

@@ -1,10 +1,11 @@
 //! Reading one incoming stream.
 
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -19,14 +20,6 @@ use crate::{ReadAllError, ReadProgress, SaveError};
 
 /// How much is handed to a blocking thread at a time when a stream is stored, in bytes.
 const BATCH_BYTES: usize = 1 << 20;
-
-/// After this time a write to the disk is slow, and one more piece is taken so that the reader does not count as
-/// stalled: the engine's stall limit is 5 s.
-const SLOW_WRITE: Duration = Duration::from_secs(1);
-
-/// Pieces taken at most during one slow write, one a second of at most 64 kB: a disk that stands still for longer
-/// fails the stream after all.
-const NUDGES: usize = 60;
 
 /// The part of a reader that text and bytes share.
 #[derive(Debug)]
@@ -104,13 +97,10 @@ impl Incoming {
         }
     }
 
-    /// Takes one piece if there is one, for a reader that is busy with the ones before.
-    fn nudge(&mut self, pieces: &mut Vec<Bytes>) {
-        if pieces.len() < NUDGES {
-            let mut cx = Context::from_waker(Waker::noop());
-            // A failure is repeated to the next read.
-            let _ = self.poll_pieces(&mut cx, 1, |piece| pieces.push(piece));
-        }
+    /// Does something with what was read, during which the reader does not count as stalled.
+    async fn busy_with<T>(&self, work: impl Future<Output = T>) -> T {
+        let _busy = Busy::new(self);
+        work.await
     }
 
     fn progress(&self) -> ReadProgress {
@@ -155,6 +145,31 @@ impl Incoming {
         }
         self.confirm(Outcome::Complete);
         Ok(if all.is_empty() { first } else { all.freeze() })
+    }
+}
+
+/// A reader that works, until this is dropped.
+struct Busy<'a>(&'a Incoming);
+
+impl<'a> Busy<'a> {
+    fn new(incoming: &'a Incoming) -> Self {
+        if let Some(mut stream) = incoming.shared.lock().engine.incoming(incoming.id) {
+            stream.begin_work();
+        }
+        Busy(incoming)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.shared.lock();
+        if let Some(mut stream) = state.engine.incoming(self.0.id) {
+            stream.end_work(Instant::now());
+        }
+        // There may be a deadline again.
+        if state.engine.is_over_budget() {
+            state.wake_driver();
+        }
     }
 }
 
@@ -206,6 +221,15 @@ macro_rules! common_reader {
                 self.incoming.set_idle_timeout(limit);
             }
 
+            /// Waits for `work` on what was read, like writing it somewhere slow: meanwhile the reader never fails as
+            /// too slow. What it leaves unread pushes back as ever, on everything that is sent to us.
+            ///
+            /// # Cancel safety
+            /// As that of `work`; the reader goes on.
+            pub async fn busy_with<T>(&self, work: impl Future<Output = T>) -> T {
+                self.incoming.busy_with(work).await
+            }
+
             /// Tells the sender that what was read is safe, if it asked for receipts and the stream has ended.
             ///
             /// `read_all`, `write_to_file` and `write_to_dir` do this themselves. A reader that is dropped without
@@ -222,7 +246,8 @@ macro_rules! common_reader {
 /// Reads one byte stream: as [`Stream`] of pieces of at most 64 KiB, as [`AsyncRead`], or whole.
 ///
 /// Not reading pushes back on the sender once 4 MiB wait (architecture.md §4); a reader that then takes no byte for
-/// 5 s fails alone. Dropping a reader before the end lets the rest of the stream go by unread, and tells the sender
+/// 5 s fails alone, unless it says that it is [busy](ByteReader::busy_with). Storing it in a file counts as busy.
+/// Dropping a reader before the end lets the rest of the stream go by unread, and tells the sender
 /// so if it asked for receipts. A reader outlives its [`Room`](crate::Room) only to hand out what has arrived; then
 /// it fails.
 #[derive(Debug)]
@@ -343,9 +368,8 @@ impl ByteReader {
         on_progress: &mut impl FnMut(ReadProgress),
     ) -> Result<PathBuf, SaveError> {
         let mut partial = blocking(move || Partial::create(target)).await?;
-        let mut ahead = Vec::new();
         loop {
-            let mut pieces = std::mem::take(&mut ahead);
+            let mut pieces = Vec::new();
             if !self.incoming.rest.is_empty() {
                 pieces.push(std::mem::take(&mut self.incoming.rest));
             }
@@ -363,13 +387,7 @@ impl ByteReader {
                 break;
             }
             let work = move || partial.write(&pieces).map(|()| partial);
-            let mut writing = tokio::task::spawn_blocking(work);
-            partial = loop {
-                match tokio::time::timeout(SLOW_WRITE, &mut writing).await {
-                    Ok(written) => break written.unwrap_or_else(|_| Err(thread_ended()))?,
-                    Err(_) => self.incoming.nudge(&mut ahead),
-                }
-            };
+            partial = self.incoming.busy_with(blocking(work)).await?;
             on_progress(self.incoming.progress());
         }
         blocking(move || partial.finish()).await

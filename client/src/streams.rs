@@ -139,9 +139,10 @@ macro_rules! streams {
     ($(#[$doc:meta])* $streams:ident, $reader:ident, $kind:expr) => {
         $(#[$doc])*
         ///
-        /// Of several registrations that fit, the most specific gets the stream, of equal ones the oldest. Streams
-        /// that nobody takes count against the limits of architecture.md §4. Dropping it ends the registration;
-        /// readers that were taken go on. It ends when the room is gone.
+        /// Of several registrations that fit, the most specific gets the stream; of several as specific, handlers
+        /// among them, each gets it with a reader of its own. Streams that nobody takes count against the limits of
+        /// architecture.md §4. Dropping it ends the registration; readers that were taken go on. It ends when the room
+        /// is gone.
         #[derive(Debug)]
         pub struct $streams {
             listener: Listener,

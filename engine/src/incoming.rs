@@ -105,6 +105,23 @@ impl<'a> Incoming<'a> {
         });
     }
 
+    /// The reader begins to work on what it took, as when it writes to a disk or a terminal. Until
+    /// [`end_work`](Incoming::end_work) it never counts as stalled, however long that takes; what
+    /// it leaves unread pushes back all the same.
+    pub fn begin_work(&mut self) {
+        if let Some(stream) = self.engine.incoming.get_mut(self.id) {
+            stream.busy = true;
+        }
+    }
+
+    /// The work is done: from now on the stall limit counts again.
+    pub fn end_work(&mut self, now: Instant) {
+        if let Some(stream) = self.engine.incoming.get_mut(self.id) {
+            stream.busy = false;
+            stream.last_taken = now;
+        }
+    }
+
     /// Queues a receipt, if the sender asked for one and none was given yet.
     pub fn confirm(&mut self, outcome: Outcome) {
         let Some(stream) = self.engine.incoming.get_mut(self.id) else {

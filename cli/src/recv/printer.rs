@@ -113,7 +113,8 @@ impl Printer {
                 }
             };
             bytes += text.len() as u64;
-            held.write(&text).await?;
+            // A pipe that is full, or a terminal that stands still, is no reason to fail the stream.
+            reader.busy_with(held.write(&text)).await?;
             match end {
                 None if self.pressing.load(Ordering::Relaxed) > 0 => drop(held),
                 None => screen = Some(held),
@@ -145,10 +146,13 @@ impl Printer {
             if text.len() >= WAITING_BYTES && pressing.is_none() {
                 pressing = Some(Counted::new(&self.pressing));
             }
+            if pressing.is_some() || end.is_some() {
+                return reader.busy_with(floor).await;
+            }
             tokio::select! {
                 biased;
                 held = &mut floor => return held,
-                piece = reader.next(), if end.is_none() && pressing.is_none() => match piece {
+                piece = reader.next() => match piece {
                     Some(Ok(piece)) => text.push_str(&piece),
                     Some(Err(error)) => *end = Some(Err(error)),
                     None => *end = Some(Ok(())),

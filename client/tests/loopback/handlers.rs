@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use lkstream::{
-    ByteOptions, Event, HandlerOptions, ReceiptStatus, TextOptions, TextReader, TopicFilter,
+    ByteOptions, Event, HandlerOptions, Limit, ReadError, ReceiptStatus, StreamLimits, TextOptions,
+    TextReader, TopicFilter,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -293,4 +295,74 @@ async fn what_has_opened_is_handled_though_the_room_is_gone() {
     go_on.notify_one();
     // The handler, and with it its end of the log, goes with the last stream.
     assert_eq!(within(heard.recv()).await, None);
+}
+
+#[tokio::test]
+async fn every_handler_of_a_topic_gets_every_stream() {
+    let server = server().await;
+    let (said, mut heard) = log();
+    let first = reporting("1", &said);
+    let (alice, bob) = pair(&server, |bob| bob.on_text("t", first)).await;
+    let second = bob.on_text("t", reporting("2", &said));
+    let mut texts = bob.text_streams("t");
+    let options = TextOptions::new("t").confirmed();
+    let mut sent = within(alice.send_text("hello", options)).await.unwrap();
+    let mut all = [next(&mut heard).await, next(&mut heard).await];
+    all.sort();
+    assert_eq!(all, ["1: hello", "2: hello"]);
+    let text = within(texts.next()).await.unwrap();
+    assert_eq!(within(text.read_all(10)).await.unwrap(), "hello");
+    // One receipt of each kind, however many readers there are.
+    for status in [ReceiptStatus::Accepted, ReceiptStatus::Complete] {
+        assert_eq!(within(sent.receipts.next()).await.unwrap().status, status);
+    }
+    second.unregister();
+    drop(texts);
+    send(&alice, "again", "t").await;
+    assert_eq!(next(&mut heard).await, "1: again");
+    assert!(heard.try_recv().is_err());
+}
+
+/// A handler that works slowly, next to one that stopped.
+#[tokio::test]
+async fn a_handler_that_is_busy_is_not_too_slow() {
+    let server = server().await;
+    let limits = StreamLimits {
+        connection_budget: 300_000,
+        stall_limit: Duration::from_millis(300),
+        ..StreamLimits::default()
+    };
+    let (alice, bob) = pair(&server, |bob| bob.stream_limits(limits)).await;
+    let (mut working, mut stopped) = (bob.byte_streams("working"), bob.byte_streams("stopped"));
+    let mut writer = alice
+        .stream_bytes(ByteOptions::new("stopped"))
+        .await
+        .unwrap();
+    within(writer.write(vec![1; 100_000])).await.unwrap();
+    within(writer.flush()).await.unwrap();
+    let mut stopped = within(stopped.next()).await.unwrap();
+    let bytes = crate::noise(1_000_000);
+    let sending = alice.send_bytes(bytes.clone(), ByteOptions::new("working"));
+    let receiving = async {
+        let mut working = working.next().await.unwrap();
+        let first = working.next().await.unwrap().unwrap();
+        // As long as it takes until the other one, which took nothing, has failed.
+        let error = working
+            .busy_with(async {
+                while bob.counters().slow_readers == 0 {
+                    tokio::task::yield_now().await;
+                }
+                stopped.next().await.unwrap().unwrap_err()
+            })
+            .await;
+        assert!(matches!(
+            error,
+            ReadError::Limit(Limit::ReaderTooSlow { .. })
+        ));
+        let rest = working.read_all(usize::MAX).await.unwrap();
+        assert!([first, rest].concat() == bytes);
+    };
+    let (sent, ()) = within(async { tokio::join!(sending, receiving) }).await;
+    sent.unwrap();
+    assert_eq!(bob.counters().slow_readers, 1);
 }

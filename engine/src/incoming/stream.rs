@@ -69,6 +69,8 @@ pub(crate) struct Stream {
     pub(crate) idle_from: Instant,
     /// When the reader last took something, or had nothing to take.
     pub(crate) last_taken: Instant,
+    /// The reader works on what it took: it does not count as stalled.
+    pub(crate) busy: bool,
     /// Since when this reader alone is over its budget.
     pub(crate) over_since: Option<Instant>,
     /// A read was pending: the next change is an event.
@@ -127,6 +129,7 @@ impl Stream {
             idle,
             idle_from: now,
             last_taken: now,
+            busy: false,
             over_since: None,
             waiting: false,
             unread: 0,

@@ -388,6 +388,9 @@ impl Table {
 
     /// When a stream counts as stalled, if it is to blame for the budget being spent.
     fn stall_deadline(&self, stream: &Stream) -> Option<Instant> {
+        if stream.busy {
+            return None;
+        }
         let alone = stream.over_since;
         let together = self.over_since.filter(|_| stream.unread > 0);
         let since = match (alone, together) {

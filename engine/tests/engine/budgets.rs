@@ -255,3 +255,22 @@ fn receipts_that_nobody_sends_are_dropped_in_the_end() {
     assert_eq!(sent.len(), 1024);
     assert_eq!(bob.engine.counters().dropped_receipts, 4_000 - 1024);
 }
+
+#[test]
+fn a_reader_at_work_is_not_slow_however_long_it_takes() {
+    let mut bob = Peer::with(small());
+    let (id, _) = fill(&mut bob, "s", 100);
+    bob.engine.incoming(id).unwrap().begin_work();
+    assert_eq!(bob.engine.poll_timeout(), None);
+    bob.pass(1000 * SECOND);
+    assert!(bob.engine.is_over_budget());
+    let now = bob.now;
+    bob.engine.incoming(id).unwrap().end_work(now);
+    // From here on it is a reader like any other.
+    assert_eq!(bob.engine.poll_timeout(), Some(bob.now + 5 * SECOND));
+    bob.pass(5 * SECOND);
+    assert!(matches!(
+        bob.failed(id),
+        ReadError::Limit(Limit::ReaderTooSlow { .. })
+    ));
+}
