@@ -53,6 +53,9 @@ const RECEIVE_BATCHES: usize = 4;
 const SEND_BATCHES: usize = 32;
 const PACKETS: usize = 256;
 
+/// How long packets are made and handed to the peer connection in one round.
+const HANDING: Duration = Duration::from_millis(2);
+
 /// Candidates kept until the answer is there.
 const EARLY_CANDIDATES: usize = 64;
 
@@ -443,7 +446,13 @@ impl Driver {
         }
         let mut moved = false;
         self.is_idle = false;
+        let started = Instant::now();
         for _ in 0..PACKETS {
+            // Compressing takes its time, and the socket waits for this, as do the handles for the mutex.
+            if started.elapsed() > HANDING {
+                moved = true;
+                break;
+            }
             if self.unsent.is_none() {
                 if self.peer.room(reliable) == 0 {
                     break;
