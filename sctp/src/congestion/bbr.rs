@@ -39,6 +39,10 @@ const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
 const MIN_WINDOW_PACKETS: u64 = 4;
 const EXTRA_ROUNDS: u64 = 10;
 const RENO_ROUNDS: u64 = 63;
+/// This part of the least round trip more is a queue.
+const QUEUE_PART: u32 = 4;
+/// How much the short-term bandwidth falls in a round with a queue and without losses, at most.
+const QUEUE_BETA: f64 = 0.9;
 /// Before a round trip is known.
 const INITIAL_RTT: Duration = Duration::from_millis(1);
 /// A link without delay must not make the model zero.
@@ -106,6 +110,8 @@ pub(crate) struct Bbr {
     loss_round_delivered: u64,
     loss_events_in_round: u32,
     lost_in_round: u64,
+    /// The least of this round.
+    rtt_in_round: Option<Duration>,
 
     // The round trip.
     min_rtt: Option<Duration>,
@@ -166,6 +172,7 @@ impl Bbr {
             loss_round_delivered: 0,
             loss_events_in_round: 0,
             lost_in_round: 0,
+            rtt_in_round: None,
             min_rtt: rtt,
             min_rtt_at: now,
             probe_rtt_min: rtt,
@@ -265,6 +272,10 @@ impl Bbr {
             self.is_loss_in_round = false;
             self.loss_events_in_round = 0;
             self.lost_in_round = 0;
+            self.rtt_in_round = None;
+        }
+        if let Some(rtt) = ack.rtt {
+            self.rtt_in_round = Some(self.rtt_in_round.map_or(rtt, |least| least.min(rtt)));
         }
         if self.state == State::Startup && self.is_full {
             self.enter(State::Drain);
@@ -303,13 +314,26 @@ impl Bbr {
     }
 
     /// Losses outside of probing lower the short-term bounds once a round. The draft does it for any loss, which costs a fifth of
-    /// the link at 1 % of random loss; here they have to be more than what probing tolerates.
+    /// the link at 1 % of random loss; here they have to be more than what probing tolerates, or to come with a queue.
     fn adapt_short_term(&mut self) {
-        if self.is_probing_bandwidth() || !self.is_loss_in_round || !self.is_loss_high() {
+        if self.is_probing_bandwidth() || self.state == State::ProbeRtt {
+            return;
+        }
+        // The queue of our own probe is drained in `Down`.
+        let has_queue = self.state == State::Cruise && self.is_queue_in_round();
+        let has_loss = self.is_loss_in_round && (has_queue || self.is_loss_high());
+        if !has_queue && !has_loss {
             return;
         }
         if self.bandwidth_short_term.is_infinite() {
             self.bandwidth_short_term = self.max_bandwidth();
+        }
+        if !has_loss {
+            // More is sent than gets through: no faster than it does, so that the queue drains and flows can find their shares.
+            self.bandwidth_short_term = self
+                .bandwidth_latest
+                .max(QUEUE_BETA * self.bandwidth_short_term);
+            return;
         }
         if self.inflight_short_term == u64::MAX {
             self.inflight_short_term = self.window;
@@ -323,6 +347,14 @@ impl Bbr {
     fn is_loss_high(&self) -> bool {
         let sent = self.inflight_latest + self.lost_in_round;
         self.lost_in_round as f64 > LOSS_THRESHOLD * sent as f64
+    }
+
+    /// No round trip of this round was near the least.
+    fn is_queue_in_round(&self) -> bool {
+        match (self.rtt_in_round, self.min_rtt) {
+            (Some(rtt), Some(least)) => rtt > least + least / QUEUE_PART,
+            _ => false,
+        }
     }
 
     fn reset_short_term(&mut self) {
