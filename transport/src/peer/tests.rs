@@ -182,6 +182,32 @@ fn lost_and_reordered_datagrams_are_made_good() {
     pair.transfer([400_000, 400_000], channel, second(300));
 }
 
+/// What a reliable channel carries over lossy paths, in virtual time: run it with `--ignored --nocapture`.
+#[test]
+#[ignore = "measures"]
+fn a_table_of_rates() {
+    for delay in [10, 25, 50] {
+        for loss in [0.0, 0.001, 0.01, 0.03] {
+            let mut pair = Pair::new(Setting {
+                delay: Duration::from_millis(delay),
+                ..Setting::default()
+            });
+            pair.connect();
+            pair.loss = loss;
+            let channel = pair.channel(A, "_reliable");
+            let before = pair.now;
+            pair.transfer([3_000_000, 0], channel, second(3_000));
+            let took = (pair.now - before).as_secs_f64() - 0.5;
+            println!(
+                "rtt {} ms, loss {} %: {:.2} MB/s",
+                2 * delay,
+                loss * 100.0,
+                3.0 / took
+            );
+        }
+    }
+}
+
 #[test]
 fn lossy_messages_are_lost_and_do_not_hold_others_up() {
     let mut pair = Pair::new(Setting::default());
