@@ -216,7 +216,9 @@ macro_rules! common_reader {
                 self.incoming.progress()
             }
 
-            /// Fails the stream when nothing came for this long; `None` waits for as long as the sender is there.
+            /// Fails the stream when nothing came for this long, counted from now; `None`, the default of
+            /// `StreamLimits::idle_timeout`, waits for as long as the sender is there. Time in which we pushed back
+            /// does not count.
             pub fn set_idle_timeout(&mut self, limit: Option<Duration>) {
                 self.incoming.set_idle_timeout(limit);
             }

@@ -212,6 +212,7 @@ impl Room {
     ///
     /// Takes over a registration of the [builder](RoomBuilder::texts) with the same filter and what it has got
     /// since. Streams that came before any registration are gone ([`Event::UnclaimedStream`](crate::Event)).
+    /// [`on_text`](Room::on_text) runs a closure for each instead, and says who gets a stream.
     pub fn text_streams(&self, topics: impl Into<TopicFilter>) -> TextStreams {
         TextStreams::new(self.handle.shared.clone(), topics.into())
     }
