@@ -484,6 +484,12 @@ impl Sctp {
                 self.outgoing.extend(packets);
             }
         }
+        // Nothing follows for now: without this the acknowledgement of a short message takes up to 200 ms.
+        if let Some(last) = self.outgoing.back_mut()
+            && let Some(asking) = gate::ask_for_sack(last)
+        {
+            *last = asking;
+        }
         self.watch_timer(now);
     }
 

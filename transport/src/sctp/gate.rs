@@ -7,6 +7,8 @@ use super::STREAMS;
 
 const COMMON_HEADER_BYTES: usize = 12;
 const DATA: u8 = 0;
+/// SACK-IMMEDIATELY among the flags of a DATA chunk (RFC 7053 §3).
+const DATA_IMMEDIATE: u8 = 8;
 const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
 const SACK: u8 = 3;
@@ -211,6 +213,26 @@ impl Gate {
 /// Whether a packet of ours carries user data.
 pub(crate) fn carries_data(packet: &[u8]) -> bool {
     chunks(packet).any(|chunk| chunk[0] == DATA)
+}
+
+/// The packet with the I bit on its last DATA chunk: the other side shall acknowledge at once (RFC 7053). `None` without
+/// user data.
+pub(crate) fn ask_for_sack(packet: &[u8]) -> Option<Bytes> {
+    let mut at = COMMON_HEADER_BYTES;
+    let mut last = None;
+    for chunk in chunks(packet) {
+        if chunk[0] == DATA {
+            last = Some(at);
+        }
+        at += chunk.len().next_multiple_of(4);
+    }
+    let flags = last? + 1;
+    let mut asking = BytesMut::from(packet);
+    asking[flags] |= DATA_IMMEDIATE;
+    asking[8..12].fill(0);
+    let checksum = crc32c::crc32c(&asking);
+    asking[8..12].copy_from_slice(&checksum.to_le_bytes());
+    Some(asking.freeze())
 }
 
 pub(crate) fn carries_sack(packet: &[u8]) -> bool {

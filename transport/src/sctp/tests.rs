@@ -108,6 +108,23 @@ fn client_and_server_connect_in_two_round_trips() {
     Pair::new([Side::Client, Side::Server], |_, _| true).assert_works(4 * DELAY);
 }
 
+/// RFC 7053: a delayed acknowledgement would take up to 200 ms.
+#[test]
+fn a_short_message_is_acknowledged_in_a_round_trip() {
+    let mut pair = Pair::new([Side::Client, Side::Server], |_, _| true);
+    pair.assert_works(4 * DELAY);
+    for bytes in [1, 1_000, 5_000] {
+        let bytes = Bytes::from(vec![7; bytes]);
+        pair.ends[0]
+            .write(pair.now, 0, MessageKind::Data, &bytes)
+            .unwrap();
+        // Two round trips for what the first window does not hold.
+        pair.run(5 * DELAY);
+        let (_, association) = pair.ends[0].association.as_mut().unwrap();
+        assert_eq!(association.stream(0).unwrap().buffered_amount().unwrap(), 0);
+    }
+}
+
 #[test]
 fn the_side_that_waits_begins_in_the_end() {
     let mut pair = Pair::new([Side::Server, Side::Server], |_, _| true);
