@@ -535,7 +535,8 @@ impl Ice {
         id
     }
 
-    fn number(&self, label: &[u8]) -> u64 {
+    /// A number that nobody else can foretell.
+    pub(crate) fn number(&self, label: &[u8]) -> u64 {
         let mut number = [0; 8];
         number.copy_from_slice(&self.secret(label).as_ref()[..8]);
         u64::from_be_bytes(number)

@@ -212,6 +212,7 @@ impl Peer {
                     receive_window: self.config.receive_window,
                     packet: self.config.sctp_packet,
                     max_message_size: self.config.max_message_size,
+                    seed: self.ice.number(b"sctp"),
                 };
                 self.channels.set_side(dtls.side());
                 self.sctp = Sctp::new(dtls.side(), now, &settings);

@@ -184,8 +184,8 @@ fn lost_and_reordered_datagrams_are_made_good() {
 
 /// What a reliable channel carries over lossy paths, in virtual time: run it with `--ignored --nocapture`.
 #[test]
-#[ignore = "measures"]
-fn a_table_of_rates() {
+#[ignore = "long: measures"]
+fn long_table_of_rates() {
     for delay in [10, 25, 50] {
         for loss in [0.0, 0.001, 0.01, 0.03] {
             let mut pair = Pair::new(Setting {

@@ -2,6 +2,7 @@
 
 use super::*;
 
+const INIT: u8 = 1;
 const DELAY: Duration = Duration::from_millis(5);
 
 /// Two associations on virtual time; `filter` says which packets arrive.
@@ -21,8 +22,13 @@ impl Pair {
             receive_window: 1_000_000,
             packet: 1_191,
             max_message_size: 65_536,
+            seed: 7,
         };
-        let ends = sides.map(|side| Sctp::new(side, start, &settings).unwrap());
+        let mut seed = 0;
+        let ends = sides.map(|side| {
+            seed += 10;
+            Sctp::new(side, start, &Settings { seed, ..settings }).unwrap()
+        });
         Self {
             now: start,
             ends,
@@ -37,7 +43,8 @@ impl Pair {
         let end = self.now + time;
         loop {
             for side in 0..2 {
-                while let Some(packet) = self.ends[side].peek_packet(self.now).cloned() {
+                while let Some(packet) = self.ends[side].peek_packet(self.now) {
+                    let packet = Bytes::copy_from_slice(packet);
                     self.ends[side].pop_packet();
                     if (self.filter)(side, &packet) {
                         self.wire.push_back((self.now + DELAY, 1 - side, packet));
@@ -108,23 +115,6 @@ fn client_and_server_connect_in_two_round_trips() {
     Pair::new([Side::Client, Side::Server], |_, _| true).assert_works(4 * DELAY);
 }
 
-/// RFC 7053: a delayed acknowledgement would take up to 200 ms.
-#[test]
-fn a_short_message_is_acknowledged_in_a_round_trip() {
-    let mut pair = Pair::new([Side::Client, Side::Server], |_, _| true);
-    pair.assert_works(4 * DELAY);
-    for bytes in [1, 1_000, 5_000] {
-        let bytes = Bytes::from(vec![7; bytes]);
-        pair.ends[0]
-            .write(pair.now, 0, MessageKind::Data, &bytes)
-            .unwrap();
-        // Two round trips for what the first window does not hold.
-        pair.run(5 * DELAY);
-        let (_, association) = pair.ends[0].association.as_mut().unwrap();
-        assert_eq!(association.stream(0).unwrap().buffered_amount().unwrap(), 0);
-    }
-}
-
 #[test]
 fn the_side_that_waits_begins_in_the_end() {
     let mut pair = Pair::new([Side::Server, Side::Server], |_, _| true);
@@ -135,9 +125,8 @@ fn the_side_that_waits_begins_in_the_end() {
 #[test]
 fn an_init_is_answered_when_ours_is_not() {
     // The other side sends INITs but never sees ours.
-    let filter = |from: usize, packet: &[u8]| from == 1 || !gate::is_init(packet);
-    Pair::new([Side::Client, Side::Client], filter)
-        .assert_works(COLLISION_WAIT + Duration::from_millis(1_300));
+    let filter = |from: usize, packet: &[u8]| from == 1 || packet[12] != INIT;
+    Pair::new([Side::Client, Side::Client], filter).assert_works(6 * DELAY);
 }
 
 #[test]
@@ -184,7 +173,7 @@ fn nothing_waits_longer_than_the_longest_back_off() {
         }
         pair.run(Duration::from_secs(length));
         pair.filter = |_, _| true;
-        pair.run(LONGEST_BACKOFF + Duration::from_millis(500));
+        pair.run(Duration::from_millis(4_500));
         for side in 0..2 {
             let message = pair.ends[side].read(pair.now, 1 - side as u16);
             assert_eq!(message.unwrap().bytes.len(), 3_000, "{length} s");
