@@ -676,8 +676,14 @@ impl Sender {
             if is_into_closed_window {
                 self.window_probe = Some(tsn);
             }
+            // Nothing follows for now, so nothing else would make the other side acknowledge soon (RFC 7053 §4).
+            let ends_burst = if self.queue.has_waiting() {
+                0
+            } else {
+                IMMEDIATE
+            };
             if let Some(sent) = self.flight.get(tsn) {
-                write_chunk(sent, tsn, immediate, writer);
+                write_chunk(sent, tsn, immediate | ends_burst, writer);
                 stats.chunks_sent += 1;
             }
         }

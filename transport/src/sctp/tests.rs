@@ -110,6 +110,21 @@ impl Pair {
     }
 }
 
+/// RFC 7053: a delayed acknowledgement would make a sender that waits for it slow.
+#[test]
+fn a_short_message_is_acknowledged_in_a_round_trip() {
+    let mut pair = Pair::new([Side::Client, Side::Server], |_, _| true);
+    pair.assert_works(4 * DELAY);
+    for bytes in [1, 1_000, 5_000] {
+        let bytes = Bytes::from(vec![7; bytes]);
+        pair.ends[0]
+            .write(pair.now, 0, MessageKind::Data, &bytes)
+            .unwrap();
+        pair.run(2 * DELAY + Duration::from_millis(1));
+        assert_eq!(pair.ends[0].association.buffered(0), 0);
+    }
+}
+
 #[test]
 fn client_and_server_connect_in_two_round_trips() {
     Pair::new([Side::Client, Side::Server], |_, _| true).assert_works(4 * DELAY);
