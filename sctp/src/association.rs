@@ -250,17 +250,18 @@ impl Association {
         self.sender.queue.released_on(stream)
     }
 
-    /// How many bytes the caller should hand over now, so that the path stays busy and little waits here: what a window and
-    /// 64 KiB more do not cover.
+    /// How many bytes on the stream should wait to be sent: fewer, and the path idles between two turns of the caller; more, and
+    /// what is sent next is late. What one turn may send at once, and [`limits::LEAST_BACKLOG`]. Above it, hand nothing over until
+    /// [`poll_transmit`](Self::poll_transmit) has taken of it.
     #[must_use]
-    pub fn wanted(&self) -> usize {
-        let window = usize::try_from(self.sender.window()).unwrap_or(usize::MAX);
-        let target = (window / 2 + 64 * 1024).clamp(256 * 1024, limits::SEND_WINDOW);
-        target.saturating_sub(self.sender.queue.waiting()).min(
-            self.config
-                .send_buffer
-                .saturating_sub(self.sender.queue.buffered()),
-        )
+    pub fn backlog(&self) -> usize {
+        self.sender.backlog()
+    }
+
+    /// Bytes of messages on the stream that were not sent for the first time.
+    #[must_use]
+    pub fn unsent(&self, stream: u16) -> usize {
+        self.sender.queue.unsent_on(stream)
     }
 
     /// Resets our direction of a stream after what waits on it was sent; [`Event::ResetDone`] tells when it is done. The stream

@@ -27,12 +27,16 @@ impl Pacer {
         }
     }
 
+    /// Bytes that may leave at once after a pause; `rate` in bytes a second.
+    pub(crate) fn burst(&self, rate: f64) -> f64 {
+        (rate * BURST.as_secs_f64()).max(self.packet * BURST_PACKETS)
+    }
+
     /// Whether a packet may go now; `rate` in bytes a second.
     pub(crate) fn is_ready(&mut self, now: Instant, rate: f64) -> bool {
         let passed = now.saturating_duration_since(self.counted_at);
         if !passed.is_zero() {
-            let most = (rate * BURST.as_secs_f64()).max(self.packet * BURST_PACKETS);
-            self.credit = (self.credit + rate * passed.as_secs_f64()).min(most);
+            self.credit = (self.credit + rate * passed.as_secs_f64()).min(self.burst(rate));
             self.counted_at = now;
         }
         self.credit > 0.0

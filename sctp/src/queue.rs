@@ -43,6 +43,8 @@ pub(crate) enum ResetState {
 #[derive(Debug, Default)]
 struct Stream {
     waiting: VecDeque<Outgoing>,
+    /// Bytes of those that were not sent for the first time.
+    unsent: usize,
     next_ssn: u16,
     buffered: usize,
     released: u64,
@@ -68,8 +70,6 @@ pub(crate) struct Queue {
     /// Streams with messages that wait, each once; the first is being sent.
     active: VecDeque<u16>,
     buffered: usize,
-    /// Bytes not sent for the first time.
-    waiting: usize,
     next_message: u64,
     /// Streams with something released that was not told.
     released: VecDeque<u16>,
@@ -89,8 +89,8 @@ impl Queue {
             self.active.push_back(stream);
         }
         entry.buffered += payload.len();
+        entry.unsent += payload.len();
         self.buffered += payload.len();
-        self.waiting += payload.len();
         let worth = match delivery.reliability {
             Reliability::Reliable => Worth::Always,
             Reliability::Retransmits(count) => Worth::Retransmits(count),
@@ -114,8 +114,8 @@ impl Queue {
         !self.active.is_empty()
     }
 
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+    pub(crate) fn unsent_on(&self, stream: u16) -> usize {
+        self.streams.get(&stream).map_or(0, |entry| entry.unsent)
     }
 
     pub(crate) fn buffered(&self) -> usize {
@@ -151,8 +151,8 @@ impl Queue {
             {
                 // Nothing of it was sent: as if it had never been there (RFC 3758 §3.5 A3).
                 entry.waiting.pop_front();
+                entry.unsent -= rest;
                 self.message_left(stream);
-                self.waiting -= rest;
                 self.release(stream, rest);
                 continue;
             }
@@ -185,7 +185,7 @@ impl Queue {
                 message: message.message,
                 worth: message.worth,
             };
-            self.waiting -= length;
+            entry.unsent -= length;
             if length == rest {
                 entry.waiting.pop_front();
                 self.message_left(stream);
@@ -229,8 +229,8 @@ impl Queue {
         }
         if let Some(front) = entry.waiting.pop_front() {
             let rest = front.payload.len() - front.sent;
+            entry.unsent -= rest;
             self.message_left(stream);
-            self.waiting -= rest;
             self.release(stream, rest);
         }
     }
@@ -325,6 +325,7 @@ mod tests {
     #[test]
     fn streams_take_turns_by_message() {
         let mut queue = queue(&[(1, 250), (1, 10), (2, 10)]);
+        assert_eq!((queue.unsent_on(1), queue.unsent_on(2)), (260, 10));
         let mut seen = Vec::new();
         while let Some(fragment) = queue.next_fragment(Instant::now(), 101, false) {
             seen.push((
@@ -344,7 +345,8 @@ mod tests {
                 (1, 1, BEGIN | END, 10),
             ]
         );
-        assert_eq!((queue.waiting(), queue.buffered()), (0, 270));
+        assert_eq!((queue.unsent_on(1), queue.unsent_on(2)), (0, 0));
+        assert_eq!(queue.buffered(), 270);
         queue.release(1, 260);
         queue.release(2, 10);
         assert_eq!(queue.next_released(), Some((1, 260)));

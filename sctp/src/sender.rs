@@ -11,7 +11,7 @@ use crate::config::Congestion;
 use crate::congestion::{Acknowledged, Bbr, Controller, Lost, NewReno};
 use crate::error::PeerFault;
 use crate::flight::{Flight, Sent, State};
-use crate::limits::{DATA_HEADER, PEER_SACK_DELAY, TSN_SPAN};
+use crate::limits::{DATA_HEADER, LEAST_BACKLOG, PEER_SACK_DELAY, TSN_SPAN};
 use crate::pacer::Pacer;
 use crate::packet::Writer;
 use crate::queue::{Queue, Worth};
@@ -139,8 +139,15 @@ impl Sender {
         (self.flight.end() - 1) as u32
     }
 
-    pub(crate) fn window(&self) -> u64 {
-        self.control.window()
+    /// Bytes that should wait to be sent, so that none that may leave in one turn of the caller is missing, and no more: what waits
+    /// here delays what is sent after it.
+    pub(crate) fn backlog(&self) -> usize {
+        let window = self.control.window();
+        let burst = self
+            .control
+            .pacing_rate()
+            .map_or(window, |rate| window.min(self.pacer.burst(rate) as u64));
+        LEAST_BACKLOG + usize::try_from(burst).unwrap_or(usize::MAX - LEAST_BACKLOG)
     }
 
     pub(crate) fn fill_stats(&self, stats: &mut Stats) {

@@ -516,7 +516,7 @@ impl Worker {
         if let Some(at) = connection.deadline(now) {
             self.timers.set(at, Timer::Connection(key));
         }
-        if again {
+        if again || connection.is_worth_another_turn() {
             self.touch(key);
         }
     }

@@ -72,10 +72,15 @@ pub struct PeerConfig {
     pub channels: Vec<ChannelConfig>,
     /// `a=max-message-size` of our SDP: the largest message we accept, in bytes. Default 262 144 (protocol.md §3.2).
     pub max_message_size: usize,
-    /// SCTP receive window in bytes: what may wait unread. Default [`limits::RECEIVE_WINDOW`].
+    /// SCTP receive window in bytes: what may wait unread. At least [`max_message_size`](Self::max_message_size) and 64 KiB.
+    /// Default [`limits::RECEIVE_WINDOW`].
     pub receive_window: usize,
-    /// Bytes of a channel that may wait unacknowledged before [`SendError::Full`](crate::SendError::Full); the message that
-    /// reaches the limit is still taken. Default [`limits::SEND_BUFFER`].
+    /// How far that grows while the reader keeps up with a path on which it is too small, in bytes; never below it. Default
+    /// [`limits::RECEIVE_WINDOW_LIMIT`].
+    pub receive_window_limit: usize,
+    /// Bytes of a channel that may be unsent or unacknowledged before [`SendError::Full`](crate::SendError::Full); the message that
+    /// reaches the limit is still taken. Fewer may wait unsent: what leaves within some milliseconds, so that a small message
+    /// sent now is not late. Default [`limits::SEND_BUFFER`].
     pub send_buffer: usize,
     /// Largest SCTP packet in bytes; DTLS, UDP and IP headers come on top. Default [`limits::SCTP_PACKET`].
     pub sctp_packet: usize,
@@ -110,6 +115,7 @@ impl PeerConfig {
             channels: Vec::new(),
             max_message_size: limits::MAX_MESSAGE_SIZE,
             receive_window: limits::RECEIVE_WINDOW,
+            receive_window_limit: limits::RECEIVE_WINDOW_LIMIT,
             send_buffer: limits::SEND_BUFFER,
             sctp_packet: limits::SCTP_PACKET,
             max_channels: 16,

@@ -210,6 +210,7 @@ impl Peer {
                 let Some(dtls) = &self.dtls else { return };
                 let settings = sctp::Settings {
                     receive_window: self.config.receive_window,
+                    receive_window_limit: self.config.receive_window_limit,
                     packet: self.config.sctp_packet,
                     max_message_size: self.config.max_message_size,
                     seed: self.ice.number(b"sctp"),
@@ -296,7 +297,7 @@ impl Peer {
                     );
                 }
                 sctp::Event::Released { stream, bytes } => {
-                    self.channels.note_released(stream, bytes, &mut self.events);
+                    self.channels.note_released(stream, bytes);
                 }
                 sctp::Event::StreamClosed(stream) => {
                     self.channels.note_closed(stream, &mut self.events)
@@ -304,6 +305,7 @@ impl Peer {
                 sctp::Event::Lost(loss) => lost = Some(loss),
             }
         }
+        self.channels.note_room(sctp, &mut self.events);
         match lost {
             Some(Loss::Remote) => self.end(Cause::Remote),
             Some(Loss::Protocol) => self.end(Cause::Sctp),
@@ -408,6 +410,7 @@ impl Peer {
                 break;
             }
         }
+        self.channels.note_room(sctp, &mut self.events);
         match segments {
             0 => None,
             1 => Some(single(path, buf)),
@@ -470,10 +473,9 @@ impl Peer {
     /// Bytes that the caller should still hand over now. Once it was zero it stays so until [`Event::Writable`].
     #[must_use]
     pub fn room(&self, channel: ChannelId) -> usize {
-        if self.closed.is_some() {
-            0
-        } else {
-            self.channels.room(channel)
+        match &self.sctp {
+            Some(sctp) if self.closed.is_none() => self.channels.room(channel, sctp),
+            _ => 0,
         }
     }
 

@@ -73,6 +73,7 @@ pub(crate) struct Refused;
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) receive_window: usize,
+    pub(crate) receive_window_limit: usize,
     pub(crate) packet: usize,
     pub(crate) max_message_size: usize,
     /// Where tags and first numbers come from.
@@ -109,8 +110,7 @@ impl Sctp {
         let config = Config {
             packet: settings.packet,
             receive_window: settings.receive_window,
-            // What may wait unread is the caller's decision.
-            receive_window_limit: settings.receive_window,
+            receive_window_limit: settings.receive_window_limit,
             // The channels have budgets of their own.
             send_buffer: usize::MAX / 2,
             max_message_size: settings.max_message_size,
@@ -236,7 +236,7 @@ impl Sctp {
 
     /// The other side closed a stream: what it sent before is kept apart from what it may send when it opens it anew.
     fn set_unread_aside(&mut self, stream: u16) {
-        while self.unread_bytes < self.config.receive_window
+        while self.unread_bytes < self.config.receive_window_limit
             && let Some(message) = self.take(stream)
         {
             self.unread_bytes += message.bytes.len();
@@ -259,6 +259,16 @@ impl Sctp {
         self.reset(self.clock, stream);
         self.deliveries.remove(&stream);
         Some(stream)
+    }
+
+    /// Bytes on the stream that were not sent yet.
+    pub(crate) fn unsent(&self, stream: u16) -> usize {
+        self.association.unsent(stream)
+    }
+
+    /// How many of them should wait there.
+    pub(crate) fn backlog(&self) -> usize {
+        self.association.backlog()
     }
 
     pub(crate) fn round_trip(&self) -> Option<Duration> {

@@ -100,6 +100,7 @@ impl Stack {
             config.candidates = vec![self.addresses[end.index()]];
             config.max_message_size = self.config.max_message_size;
             config.receive_window = self.config.receive_window.max(64 << 10);
+            config.receive_window_limit = config.receive_window;
             config.send_buffer = self.config.send_buffer;
             Ok::<_, String>(config)
         };

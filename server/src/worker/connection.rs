@@ -21,7 +21,7 @@ const READS_A_TURN: usize = 128;
 const IN_FLIGHT: Duration = Duration::from_millis(150);
 
 /// What is kept of a leaver that its room does not accept yet: twice a receive window.
-const BACKLOG_BYTES: usize = 2 * limits::RECEIVE_WINDOW;
+const BACKLOG_BYTES: usize = 2 * limits::RECEIVE_WINDOW_LIMIT;
 
 /// Names a connection of one worker; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +51,8 @@ pub(super) struct Connection {
     others: Vec<ChannelId>,
     /// A reliable packet that the transport had no room for.
     stash: Option<Bytes>,
+    /// The transport took no more though the room may have more.
+    held_back: bool,
     acknowledged: u64,
     /// After a goodbye: what was received and not accepted yet, and until when more may come.
     backlog: VecDeque<Bytes>,
@@ -83,6 +85,7 @@ impl Connection {
             lossy: None,
             others: Vec::new(),
             stash: None,
+            held_back: false,
             acknowledged: 0,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
@@ -228,6 +231,16 @@ impl Connection {
         }
     }
 
+    /// Datagrams have left, and there is room for what was held back.
+    pub(super) fn is_worth_another_turn(&self) -> bool {
+        self.held_back
+            && self
+                .peer
+                .as_ref()
+                .zip(self.reliable)
+                .is_some_and(|(peer, channel)| peer.room(channel) > 0)
+    }
+
     /// Empties the other channels: what is unread there would take the window from the ones that count. Gives how many
     /// messages were dropped.
     pub(super) fn read_others(&mut self) -> u64 {
@@ -246,6 +259,7 @@ impl Connection {
             return;
         };
         let member = self.member;
+        self.held_back = true;
         if let Some(channel) = self.reliable {
             let total = peer.acknowledged(channel);
             if total != self.acknowledged {
@@ -257,6 +271,7 @@ impl Connection {
                 let Some(packet) =
                     packet.or_else(|| room.next_packet(now, member, Channel::Reliable))
                 else {
+                    self.held_back = false;
                     break;
                 };
                 let bytes = packet.len() as u64;

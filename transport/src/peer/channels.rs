@@ -31,7 +31,7 @@ struct Channel {
     overhead: u64,
     /// Of them, bytes that SCTP needs no more.
     released: u64,
-    /// The budget was used up and is not half free yet.
+    /// There was no room; [`Event::Writable`] tells when there is some again.
     is_full: bool,
     /// [`Event::Readable`] was given and the channel not read empty since.
     is_readable: bool,
@@ -58,6 +58,13 @@ impl Channel {
 
     fn buffered(&self) -> usize {
         usize::try_from(self.written.saturating_sub(self.released)).unwrap_or(usize::MAX)
+    }
+
+    fn room(&self, send_buffer: usize, sctp: &Sctp) -> usize {
+        let unsent = sctp.unsent(self.id.0);
+        sctp.backlog()
+            .saturating_sub(unsent)
+            .min(send_buffer.saturating_sub(self.buffered()))
     }
 
     fn acknowledge_open(&mut self, sctp: &mut Sctp) {
@@ -268,16 +275,18 @@ impl Channels {
         false
     }
 
-    pub(crate) fn note_released(
-        &mut self,
-        stream: u16,
-        bytes: usize,
-        events: &mut VecDeque<Event>,
-    ) {
-        let half = self.send_buffer / 2;
+    pub(crate) fn note_released(&mut self, stream: u16, bytes: usize) {
         if let Some(channel) = self.find_mut(ChannelId(stream)) {
             channel.released += bytes as u64;
-            if channel.is_full && channel.buffered() <= half {
+        }
+    }
+
+    /// Packets have left or were acknowledged: tells of channels that have room again, with some distance to the limits so that not
+    /// every packet is an event.
+    pub(crate) fn note_room(&mut self, sctp: &Sctp, events: &mut VecDeque<Event>) {
+        let most = self.send_buffer - self.send_buffer / 8;
+        for channel in self.open.iter_mut().filter(|channel| channel.is_full) {
+            if channel.buffered() <= most && sctp.unsent(channel.id.0) <= sctp.backlog() / 2 {
                 channel.is_full = false;
                 events.push_back(Event::Writable(channel.id));
             }
@@ -323,7 +332,7 @@ impl Channels {
             .map_err(|_| SendError::Closed)?;
         channel.written += bytes.len() as u64;
         channel.overhead += (bytes.len() - message.len()) as u64;
-        channel.is_full = channel.buffered() >= send_buffer;
+        channel.is_full = channel.room(send_buffer, sctp) == 0;
         Ok(())
     }
 
@@ -351,10 +360,10 @@ impl Channels {
         self.find(id).map_or(0, Channel::buffered)
     }
 
-    pub(crate) fn room(&self, id: ChannelId) -> usize {
+    pub(crate) fn room(&self, id: ChannelId, sctp: &Sctp) -> usize {
         match self.find(id) {
             Some(channel) if !channel.is_full && !channel.is_closing => {
-                self.send_buffer.saturating_sub(channel.buffered())
+                channel.room(self.send_buffer, sctp)
             }
             _ => 0,
         }

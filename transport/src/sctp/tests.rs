@@ -20,6 +20,7 @@ impl Pair {
         let start = Instant::now();
         let settings = Settings {
             receive_window: 1_000_000,
+            receive_window_limit: 1_000_000,
             packet: 1_191,
             max_message_size: 65_536,
             seed: 7,
