@@ -39,6 +39,8 @@ pub(crate) struct Lost {
     /// Bytes lost since it was sent, itself included.
     pub(crate) lost_since: u64,
     pub(crate) is_app_limited: bool,
+    /// The chunk before it was not found lost just before.
+    pub(crate) is_new_range: bool,
     /// It was sent after the last loss was found: a new event (RFC 9260 §7.2.3).
     pub(crate) is_new_event: bool,
 }

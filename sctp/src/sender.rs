@@ -59,6 +59,8 @@ pub(crate) struct Sender {
     path_mark: u64,
     /// Losses of packets before this one belong to an event that was answered.
     event_end: u64,
+    /// The TSN found lost last.
+    lost_before: u64,
     /// Packets before this one were sent before a timeout, TSNs before the other too.
     timeout_mark: Option<(u64, u64)>,
     suspicion: Suspicion,
@@ -107,6 +109,7 @@ impl Sender {
             is_forced: false,
             path_mark: 0,
             event_end: 0,
+            lost_before: 0,
             timeout_mark: None,
             suspicion: Suspicion::None,
             timeouts_in_row: 0,
@@ -369,6 +372,7 @@ impl Sender {
             flight_at_send: sent.snapshot.flight,
             lost_since: self.rate.lost - sent.snapshot.lost,
             is_app_limited: sent.snapshot.is_app_limited,
+            is_new_range: std::mem::replace(&mut self.lost_before, tsn) + 1 != tsn,
             is_new_event,
         });
         self.judge(now, tsn, stats);

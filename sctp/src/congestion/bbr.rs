@@ -11,8 +11,17 @@
 //! Names follow the draft where it has them; "short term" bounds hold until the next probe, "long term" ones until a
 //! probe moves them.
 
+mod extra;
+mod latest;
+mod pipe;
+mod round_trip;
+
 use std::time::{Duration, Instant};
 
+use self::extra::Extra;
+use self::latest::{LOSS_THRESHOLD, Latest, is_too_high};
+use self::pipe::Pipe;
+use self::round_trip::RoundTrip;
 use super::{Acknowledged, Controller, Lost};
 use crate::limits::{INITIAL_WINDOW_PACKETS, SEND_WINDOW};
 use crate::random::Random;
@@ -27,22 +36,14 @@ const CRUISE_WINDOW: f64 = 2.0;
 const UP_WINDOW: f64 = 2.25;
 const PROBE_RTT_WINDOW: f64 = 0.5;
 const PACING_MARGIN: f64 = 0.99;
-const LOSS_THRESHOLD: f64 = 0.02;
 const BETA: f64 = 0.7;
 const HEADROOM: f64 = 0.15;
-const STARTUP_GROWTH: f64 = 1.25;
-const STARTUP_ROUNDS: u32 = 3;
 const STARTUP_LOSSES: u32 = 6;
-const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
-const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
 const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
 const MIN_WINDOW_PACKETS: u64 = 4;
-const EXTRA_ROUNDS: u64 = 10;
 const RENO_ROUNDS: u64 = 63;
-/// This part of the least round trip more is a queue.
-const QUEUE_PART: u32 = 4;
-/// How much the short-term bandwidth falls in a round with a queue and without losses, at most.
-const QUEUE_BETA: f64 = 0.9;
+/// What of its rate a flow leaves to others when there is a queue that is not its own: in shares, so that the larger gives more.
+const YIELD: f64 = 0.88;
 /// Before a round trip is known.
 const INITIAL_RTT: Duration = Duration::from_millis(1);
 /// A link without delay must not make the model zero.
@@ -87,38 +88,21 @@ pub(crate) struct Bbr {
     is_round_start: bool,
     idle_restart: bool,
 
+    latest: Latest,
+    round_trip: RoundTrip,
+    pipe: Pipe,
+    extra: Extra,
+
     // The bandwidth.
     max_bandwidth: [f64; 2],
     bandwidth: f64,
     bandwidth_short_term: f64,
-    bandwidth_latest: f64,
 
     // What may be in flight.
     inflight_long_term: u64,
     inflight_short_term: u64,
-    inflight_latest: u64,
 
-    // Startup.
-    full_bandwidth: f64,
-    full_bandwidth_rounds: u32,
-    is_full_now: bool,
-    is_full: bool,
-
-    // Losses.
-    is_loss_in_round: bool,
-    is_loss_round_start: bool,
-    loss_round_delivered: u64,
-    loss_events_in_round: u32,
-    lost_in_round: u64,
-    /// The least of this round.
-    rtt_in_round: Option<Duration>,
-
-    // The round trip.
-    min_rtt: Option<Duration>,
-    min_rtt_at: Instant,
-    probe_rtt_min: Option<Duration>,
-    probe_rtt_min_at: Instant,
-    probe_rtt_expired: bool,
+    // Looking for the least round trip.
     probe_rtt_done_at: Option<Instant>,
     probe_rtt_round_done: bool,
 
@@ -128,14 +112,10 @@ pub(crate) struct Bbr {
     rounds_since_probe: u64,
     probe_wait: Duration,
     is_probe_sampled: bool,
+    has_yielded: bool,
     up_rounds: u32,
     up_acknowledged: u64,
     up_step: u64,
-
-    // Acknowledgements in bunches.
-    extra_at: Instant,
-    extra_delivered: u64,
-    extra: [(u64, u64); 2],
 }
 
 impl Bbr {
@@ -156,28 +136,15 @@ impl Bbr {
             next_round_delivered: 0,
             is_round_start: false,
             idle_restart: false,
+            latest: Latest::default(),
+            round_trip: RoundTrip::new(now, rtt),
+            pipe: Pipe::default(),
+            extra: Extra::new(now),
             max_bandwidth: [0.0; 2],
             bandwidth: 0.0,
             bandwidth_short_term: f64::INFINITY,
-            bandwidth_latest: 0.0,
             inflight_long_term: u64::MAX,
             inflight_short_term: u64::MAX,
-            inflight_latest: 0,
-            full_bandwidth: 0.0,
-            full_bandwidth_rounds: 0,
-            is_full_now: false,
-            is_full: false,
-            is_loss_in_round: false,
-            is_loss_round_start: false,
-            loss_round_delivered: 0,
-            loss_events_in_round: 0,
-            lost_in_round: 0,
-            rtt_in_round: None,
-            min_rtt: rtt,
-            min_rtt_at: now,
-            probe_rtt_min: rtt,
-            probe_rtt_min_at: now,
-            probe_rtt_expired: false,
             probe_rtt_done_at: None,
             probe_rtt_round_done: false,
             phase: AckPhase::Neither,
@@ -185,12 +152,10 @@ impl Bbr {
             rounds_since_probe: 0,
             probe_wait: Duration::ZERO,
             is_probe_sampled: false,
+            has_yielded: false,
             up_rounds: 0,
             up_acknowledged: 0,
             up_step: u64::MAX,
-            extra_at: now,
-            extra_delivered: 0,
-            extra: [(0, 0); 2],
         }
     }
 
@@ -201,7 +166,7 @@ impl Bbr {
     }
 
     fn product(&self, bandwidth: f64, gain: f64) -> u64 {
-        match self.min_rtt {
+        match self.round_trip.least() {
             None => self.packet * INITIAL_WINDOW_PACKETS,
             Some(rtt) => (gain * bandwidth * rtt.max(LEAST_RTT).as_secs_f64()) as u64,
         }
@@ -257,50 +222,43 @@ impl Bbr {
     }
 
     fn update_model(&mut self, ack: &Acknowledged, sample: &RateSample) {
-        self.update_latest(ack, sample);
+        self.latest.acknowledged(ack, sample);
         self.update_round(ack, sample);
         if sample.rate > 0.0 && (sample.rate >= self.max_bandwidth() || !sample.is_app_limited) {
             self.max_bandwidth[1] = self.max_bandwidth[1].max(sample.rate);
         }
-        if self.is_loss_round_start {
+        if self.latest.is_start {
             self.adapt_short_term();
         }
-        self.update_extra(ack);
-        self.check_full(sample);
-        self.check_startup_loss(ack);
-        if self.is_loss_round_start {
-            self.is_loss_in_round = false;
-            self.loss_events_in_round = 0;
-            self.lost_in_round = 0;
-            self.rtt_in_round = None;
+        self.extra.update(
+            ack.now,
+            ack.bytes,
+            self.bandwidth,
+            self.window,
+            self.round,
+            self.pipe.was_full,
+        );
+        self.pipe.update(sample, self.is_round_start);
+        if self.latest.is_start {
+            self.check_startup_loss(ack);
+            self.latest.forget_losses();
+            self.round_trip.start_round();
         }
-        if let Some(rtt) = ack.rtt {
-            self.rtt_in_round = Some(self.rtt_in_round.map_or(rtt, |least| least.min(rtt)));
-        }
-        if self.state == State::Startup && self.is_full {
+        self.round_trip.note_in_round(ack.rtt);
+        if self.state == State::Startup && self.pipe.was_full {
             self.enter(State::Drain);
         }
         if self.state == State::Drain && ack.flight <= self.inflight(self.bandwidth, 1.0) {
             self.start_down(ack.now, ack.delivered);
         }
         self.update_cycle(ack, sample);
-        self.update_min_rtt(ack);
+        self.round_trip.update(ack.now, ack.rtt);
         self.check_probe_rtt(ack);
-        if self.is_loss_round_start {
-            self.bandwidth_latest = sample.rate;
-            self.inflight_latest = sample.delivered;
+        if self.latest.is_start {
+            self.latest.bandwidth = sample.rate;
+            self.latest.inflight = sample.delivered;
         }
         self.bandwidth = self.max_bandwidth().min(self.bandwidth_short_term);
-    }
-
-    fn update_latest(&mut self, ack: &Acknowledged, sample: &RateSample) {
-        self.is_loss_round_start = false;
-        self.bandwidth_latest = self.bandwidth_latest.max(sample.rate);
-        self.inflight_latest = self.inflight_latest.max(sample.delivered);
-        if sample.prior_delivered >= self.loss_round_delivered {
-            self.loss_round_delivered = ack.delivered;
-            self.is_loss_round_start = true;
-        }
     }
 
     fn update_round(&mut self, ack: &Acknowledged, sample: &RateSample) {
@@ -314,47 +272,33 @@ impl Bbr {
     }
 
     /// Losses outside of probing lower the short-term bounds once a round. The draft does it for any loss, which costs a fifth of
-    /// the link at 1 % of random loss; here they have to be more than what probing tolerates, or to come with a queue.
+    /// the link at 1 % of random loss; here they have to be heavy, or to come with a queue. A queue alone makes room once a cycle: the
+    /// next probes share it by who comes first, not by who had more, so that flows come to equal shares.
     fn adapt_short_term(&mut self) {
         if self.is_probing_bandwidth() || self.state == State::ProbeRtt {
             return;
         }
         // The queue of our own probe is drained in `Down`.
-        let has_queue = self.state == State::Cruise && self.is_queue_in_round();
-        let has_loss = self.is_loss_in_round && (has_queue || self.is_loss_high());
+        let has_queue = self.state == State::Cruise && self.round_trip.has_queue();
+        let has_loss = self.latest.lost > 0 && (has_queue || self.latest.is_loss_heavy());
         if !has_queue && !has_loss {
             return;
         }
-        if self.bandwidth_short_term.is_infinite() {
-            self.bandwidth_short_term = self.max_bandwidth();
-        }
+        let before = self.bandwidth_short_term.min(self.max_bandwidth());
         if !has_loss {
-            // More is sent than gets through: no faster than it does, so that the queue drains and flows can find their shares.
-            self.bandwidth_short_term = self
-                .bandwidth_latest
-                .max(QUEUE_BETA * self.bandwidth_short_term);
+            if !std::mem::replace(&mut self.has_yielded, true) {
+                self.bandwidth_short_term = YIELD * self.latest.bandwidth.max(YIELD * before);
+            }
             return;
         }
-        if self.inflight_short_term == u64::MAX {
-            self.inflight_short_term = self.window;
-        }
-        self.bandwidth_short_term = self.bandwidth_latest.max(BETA * self.bandwidth_short_term);
-        let reduced = (BETA * self.inflight_short_term as f64) as u64;
-        self.inflight_short_term = self.inflight_latest.max(reduced);
+        self.bandwidth_short_term = self.latest.bandwidth.max(BETA * before);
+        let before = self.inflight_short_term.min(self.window);
+        self.inflight_short_term = self.latest.inflight.max((BETA * before as f64) as u64);
     }
 
-    /// In this round more was lost than the threshold.
-    fn is_loss_high(&self) -> bool {
-        let sent = self.inflight_latest + self.lost_in_round;
-        self.lost_in_round as f64 > LOSS_THRESHOLD * sent as f64
-    }
-
-    /// No round trip of this round was near the least.
-    fn is_queue_in_round(&self) -> bool {
-        match (self.rtt_in_round, self.min_rtt) {
-            (Some(rtt), Some(least)) => rtt > least + least / QUEUE_PART,
-            _ => false,
-        }
+    /// So much of a flight was lost that it was more than the path holds.
+    fn is_too_high(&self, lost: u64, flight: u64) -> bool {
+        is_too_high(lost, flight, self.round_trip.has_queue(), self.packet)
     }
 
     fn reset_short_term(&mut self) {
@@ -362,64 +306,21 @@ impl Bbr {
         self.inflight_short_term = u64::MAX;
     }
 
-    fn update_extra(&mut self, ack: &Acknowledged) {
-        let passed = ack.now.saturating_duration_since(self.extra_at);
-        let mut expected = (self.bandwidth * passed.as_secs_f64()) as u64;
-        if self.extra_delivered <= expected {
-            self.extra_delivered = 0;
-            self.extra_at = ack.now;
-            expected = 0;
-        }
-        self.extra_delivered += ack.bytes;
-        let extra = (self.extra_delivered - expected).min(self.window);
-        // The greatest of the last ten rounds, in two halves.
-        let rounds = if self.is_full { EXTRA_ROUNDS } else { 1 };
-        if self.round >= self.extra[1].0 + rounds.div_ceil(2) {
-            self.extra[0] = self.extra[1];
-            self.extra[1] = (self.round, 0);
-        }
-        self.extra[1].1 = self.extra[1].1.max(extra);
-    }
-
-    fn extra(&self) -> u64 {
-        self.extra[0].1.max(self.extra[1].1)
-    }
-
     // ---- Startup and drain
 
-    fn reset_full(&mut self) {
-        self.full_bandwidth = 0.0;
-        self.full_bandwidth_rounds = 0;
-        self.is_full_now = false;
-    }
-
-    fn check_full(&mut self, sample: &RateSample) {
-        if self.is_full_now || sample.is_app_limited {
-            return;
-        }
-        if sample.rate >= self.full_bandwidth * STARTUP_GROWTH && sample.rate > 0.0 {
-            self.reset_full();
-            self.full_bandwidth = sample.rate;
-            return;
-        }
-        if !self.is_round_start {
-            return;
-        }
-        self.full_bandwidth_rounds += 1;
-        self.is_full_now = self.full_bandwidth_rounds >= STARTUP_ROUNDS;
-        self.is_full |= self.is_full_now;
-    }
-
     fn check_startup_loss(&mut self, ack: &Acknowledged) {
-        if self.state != State::Startup || self.is_full || !self.is_loss_round_start {
-            return;
-        }
-        if ack.is_recovering && self.loss_events_in_round >= STARTUP_LOSSES && self.is_loss_high() {
-            self.is_full = true;
+        let flight = self.latest.inflight + self.latest.lost;
+        if self.state == State::Startup
+            && !self.pipe.was_full
+            && ack.is_recovering
+            && self.latest.lost_ranges >= STARTUP_LOSSES
+            && self.is_too_high(self.latest.lost, flight)
+        {
+            self.pipe.was_full = true;
             self.inflight_long_term = self
                 .product(self.max_bandwidth(), 1.0)
-                .max(self.inflight_latest)
-                .max(self.least_window());
+                .max(self.latest.inflight)
+                .max(INITIAL_WINDOW_PACKETS * self.packet);
         }
     }
 
@@ -438,9 +339,8 @@ impl Bbr {
     // ---- The cycle of probes
 
     fn start_down(&mut self, now: Instant, delivered: u64) {
-        self.is_loss_in_round = false;
-        self.bandwidth_latest = 0.0;
-        self.inflight_latest = 0;
+        self.has_yielded = false;
+        self.latest.restart();
         self.up_step = u64::MAX;
         self.rounds_since_probe = self.random.next_u64() & 1;
         let jitter = self.random.next_u64() % 1_000;
@@ -452,6 +352,10 @@ impl Bbr {
     }
 
     fn start_refill(&mut self, delivered: u64) {
+        if self.bandwidth_short_term.is_finite() {
+            let most = self.bandwidth_short_term;
+            self.max_bandwidth = self.max_bandwidth.map(|bandwidth| bandwidth.min(most));
+        }
         self.reset_short_term();
         self.up_rounds = 0;
         self.up_acknowledged = 0;
@@ -463,8 +367,7 @@ impl Bbr {
     fn start_up(&mut self, now: Instant, delivered: u64, rate: f64) {
         self.phase = AckPhase::Starting;
         self.start_round(delivered);
-        self.reset_full();
-        self.full_bandwidth = rate;
+        self.pipe.restart(rate);
         self.cycle_at = now;
         self.enter(State::Up);
         self.raise_slope();
@@ -478,7 +381,7 @@ impl Bbr {
     }
 
     fn update_cycle(&mut self, ack: &Acknowledged, sample: &RateSample) {
-        if !self.is_full {
+        if !self.pipe.was_full {
             return;
         }
         self.adapt_long_term(ack, sample);
@@ -502,9 +405,8 @@ impl Bbr {
             }
             State::Up => {
                 if ack.is_window_limited && self.window >= self.inflight_long_term {
-                    self.reset_full();
-                    self.full_bandwidth = sample.rate;
-                } else if self.is_full_now {
+                    self.pipe.restart(sample.rate);
+                } else if self.pipe.is_full_now {
                     self.start_down(ack.now, ack.delivered);
                 }
             }
@@ -534,11 +436,13 @@ impl Bbr {
                 self.max_bandwidth = [self.max_bandwidth[1], 0.0];
             }
         }
-        if is_too_high(sample.lost, sample.flight_at_send) || self.inflight_long_term == u64::MAX {
+        if self.is_too_high(sample.lost, sample.flight_at_send)
+            || self.inflight_long_term == u64::MAX
+        {
             return;
         }
-        self.inflight_long_term = self.inflight_long_term.max(sample.flight_at_send);
         if self.state == State::Up {
+            self.inflight_long_term = self.inflight_long_term.max(sample.flight_at_send);
             self.probe_upward(ack);
         }
     }
@@ -560,31 +464,13 @@ impl Bbr {
 
     // ---- The round trip
 
-    fn update_min_rtt(&mut self, ack: &Acknowledged) {
-        self.probe_rtt_expired =
-            ack.now.saturating_duration_since(self.probe_rtt_min_at) > PROBE_RTT_INTERVAL;
-        if let Some(rtt) = ack.rtt
-            && (self.probe_rtt_expired || self.probe_rtt_min.is_none_or(|least| rtt <= least))
-        {
-            self.probe_rtt_min = Some(rtt);
-            self.probe_rtt_min_at = ack.now;
-        }
-        let is_old = ack.now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_WINDOW;
-        if let Some(probed) = self.probe_rtt_min
-            && (is_old || self.min_rtt.is_none_or(|least| probed < least))
-        {
-            self.min_rtt = Some(probed);
-            self.min_rtt_at = self.probe_rtt_min_at;
-        }
-    }
-
     fn probe_rtt_window(&self) -> u64 {
         self.product(self.bandwidth, PROBE_RTT_WINDOW)
             .max(self.least_window())
     }
 
     fn check_probe_rtt(&mut self, ack: &Acknowledged) {
-        if self.state != State::ProbeRtt && self.probe_rtt_expired && !self.idle_restart {
+        if self.state != State::ProbeRtt && self.round_trip.is_probe_due && !self.idle_restart {
             self.save_window();
             self.enter(State::ProbeRtt);
             self.probe_rtt_done_at = None;
@@ -613,10 +499,10 @@ impl Bbr {
     }
 
     fn leave_probe_rtt(&mut self, now: Instant, delivered: u64) {
-        self.probe_rtt_min_at = now;
+        self.round_trip.probe_done(now);
         self.window = self.window.max(self.prior_window);
         self.reset_short_term();
-        if self.is_full {
+        if self.pipe.was_full {
             self.start_down(now, delivered);
             self.enter(State::Cruise);
         } else {
@@ -636,14 +522,15 @@ impl Bbr {
 
     fn set_pacing(&mut self) {
         let rate = self.pacing_gain * self.bandwidth * PACING_MARGIN;
-        if rate > 0.0 && (self.is_full || rate > self.pacing_rate) {
+        if rate > 0.0 && (self.pipe.was_full || rate > self.pacing_rate) {
             self.pacing_rate = rate;
         }
     }
 
     fn set_window(&mut self, ack: &Acknowledged) {
-        let most = self.quantized(self.product(self.bandwidth, self.window_gain) + self.extra());
-        if self.is_full {
+        let most =
+            self.quantized(self.product(self.bandwidth, self.window_gain) + self.extra.bytes());
+        if self.pipe.was_full {
             self.window = (self.window + ack.bytes).min(most);
         } else if self.window < most || ack.delivered < INITIAL_WINDOW_PACKETS * self.packet {
             self.window += ack.bytes;
@@ -668,7 +555,11 @@ impl Bbr {
         self.is_probe_sampled = false;
         if !lost.is_app_limited {
             let target = self.product(self.bandwidth, 1.0).min(self.window);
-            self.inflight_long_term = flight.max((target as f64 * BETA) as u64).max(self.floor());
+            let least = (target as f64 / (1.0 - HEADROOM)) as u64;
+            self.inflight_long_term = ((flight as f64 * BETA) as u64)
+                .max(least)
+                .min(flight)
+                .max(self.floor());
         }
         if self.state == State::Up {
             self.start_down(lost.now, self.next_round_delivered);
@@ -676,16 +567,11 @@ impl Bbr {
     }
 }
 
-fn is_too_high(lost: u64, flight_at_send: u64) -> bool {
-    lost as f64 > flight_at_send as f64 * LOSS_THRESHOLD
-}
-
 impl Controller for Bbr {
     fn sent(&mut self, now: Instant, flight: u64, is_app_limited: bool) {
         if flight == 0 && is_app_limited {
             self.idle_restart = true;
-            self.extra_at = now;
-            self.extra_delivered = 0;
+            self.extra.restart(now);
             if self.is_in_cycle() && self.bandwidth > 0.0 {
                 self.pacing_rate = self.bandwidth * PACING_MARGIN;
             }
@@ -697,26 +583,22 @@ impl Controller for Bbr {
             && let Some(rtt) = ack.rtt
         {
             self.has_rtt = true;
-            self.min_rtt = Some(rtt);
+            self.round_trip = RoundTrip::new(ack.now, Some(rtt));
             let nominal = self.window as f64 / rtt.max(LEAST_RTT).as_secs_f64();
             self.pacing_rate = STARTUP_PACING * nominal;
         }
         if let Some(sample) = ack.rate {
             self.update_model(ack, &sample);
         } else {
-            self.update_min_rtt(ack);
+            self.round_trip.update(ack.now, ack.rtt);
         }
         self.set_pacing();
         self.set_window(ack);
     }
 
     fn lost(&mut self, lost: &Lost) {
-        if !self.is_loss_in_round {
-            self.is_loss_in_round = true;
-        }
-        self.loss_events_in_round += 1;
-        self.lost_in_round += lost.bytes;
-        if !self.is_probe_sampled || !is_too_high(lost.lost_since, lost.flight_at_send) {
+        self.latest.lost(lost);
+        if !self.is_probe_sampled || !self.is_too_high(lost.lost_since, lost.flight_at_send) {
             return;
         }
         // How much was in flight when the losses passed the threshold.

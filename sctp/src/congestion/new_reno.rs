@@ -103,6 +103,7 @@ mod tests {
             flight_at_send: 0,
             lost_since: 0,
             is_app_limited: false,
+            is_new_range: true,
             is_new_event,
         }
     }
