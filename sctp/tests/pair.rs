@@ -284,6 +284,8 @@ fn losses_do_not_wait_for_timeouts() {
     for seed in 0..20 {
         let lossy = Path {
             loss: 0.05,
+            rate: Some(1_000_000),
+            queue: 100_000,
             ..path(25)
         };
         let mut world = pair(seed, lossy, (config(), config()));

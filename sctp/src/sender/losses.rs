@@ -1,0 +1,112 @@
+//! Which chunks are lost (RFC 8985 §6.2), and which of those are not worth sending again (RFC 3758 §3.5).
+
+use std::time::Instant;
+
+use super::Sender;
+use crate::congestion::Lost;
+use crate::flight::State;
+use crate::limits::PEER_SACK_DELAY;
+use crate::queue::Worth;
+use crate::stats::Stats;
+
+impl Sender {
+    pub(super) fn is_recovering(&self) -> bool {
+        self.flight.has_lost() || self.rack.number() < self.event_end
+    }
+
+    /// Chunks sent long enough before one that arrived are lost (RFC 8985 §6.2 step 5). When to look again.
+    pub(super) fn find_lost(&mut self, now: Instant, stats: &mut Stats) -> Option<Instant> {
+        let is_recovering = self.is_recovering();
+        let window = self
+            .rack
+            .reorder_window(&self.rtt, is_recovering, self.flight.beyond());
+        while let Some((number, tsn)) = self.flight.oldest() {
+            let sent_at = self.flight.get(tsn)?.sent_at;
+            let deadline = self.rack.deadline(number, sent_at, window)?;
+            if deadline > now {
+                return Some(deadline);
+            }
+            self.lose(now, tsn, stats);
+        }
+        None
+    }
+
+    fn lose(&mut self, now: Instant, tsn: u64, stats: &mut Stats) {
+        self.flight.lose(tsn);
+        let Some(sent) = self.flight.get(tsn) else {
+            return;
+        };
+        stats.chunks_lost += 1;
+        self.rate.lost += sent.size();
+        let is_new_event = sent.number >= self.event_end;
+        if is_new_event {
+            self.event_end = self.next_number;
+            self.rack.note_event();
+        }
+        self.control.lost(&Lost {
+            now,
+            bytes: sent.size(),
+            flight_at_send: sent.snapshot.flight,
+            lost_since: self.rate.lost - sent.snapshot.lost,
+            is_app_limited: sent.snapshot.is_app_limited,
+            is_new_range: std::mem::replace(&mut self.lost_before, tsn) + 1 != tsn,
+            is_new_event,
+        });
+        self.judge(now, tsn, stats);
+    }
+
+    /// A lost chunk may not be worth sending again (RFC 3758 §3.5 A3).
+    pub(super) fn judge(&mut self, now: Instant, tsn: u64, stats: &mut Stats) {
+        let Some(sent) = self.flight.get(tsn) else {
+            return;
+        };
+        let is_over = match sent.fragment.worth {
+            Worth::Always => false,
+            Worth::Retransmits(most) => sent.transmissions > most,
+            Worth::Until(end) => end < now,
+        };
+        if is_over && self.can_abandon && sent.state != State::Abandoned {
+            let (stream, message) = (sent.fragment.stream, sent.fragment.message);
+            stats.chunks_abandoned += self.flight.abandon(tsn);
+            self.queue.abandon_rest(stream, message);
+        }
+    }
+
+    /// Moves the point up to which nothing is expected any more (RFC 3758 §3.5 C2, C3).
+    pub(super) fn advance(&mut self, now: Instant, has_advanced: bool) {
+        let before = self.advanced;
+        self.advanced = self.advanced.max(self.flight.base() - 1);
+        while self
+            .flight
+            .get(self.advanced + 1)
+            .is_some_and(|sent| sent.state == State::Abandoned)
+        {
+            self.advanced += 1;
+        }
+        if self.advanced < self.flight.base() {
+            self.is_forward_due = false;
+            return;
+        }
+        let wait = self.rtt.smoothed().unwrap_or(PEER_SACK_DELAY);
+        let is_old = self
+            .forward_sent_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= wait);
+        self.is_forward_due |= has_advanced || is_old || self.advanced > before;
+    }
+
+    pub(super) fn lose_all(&mut self, now: Instant, stats: &mut Stats) {
+        if self
+            .flight
+            .get(self.flight.base())
+            .is_some_and(|sent| sent.state == State::Acknowledged)
+        {
+            // It would have moved its cumulative point: it has given up what it reported (RFC 9260 §6.2.1).
+            self.flight.renege();
+        }
+        while let Some((_, tsn)) = self.flight.oldest() {
+            stats.chunks_lost += 1;
+            self.flight.lose(tsn);
+            self.judge(now, tsn, stats);
+        }
+    }
+}
