@@ -273,11 +273,14 @@ impl Dtls {
         plaintext + record::OVERHEAD_BYTES
     }
 
-    /// Appends application data as one record. `None`, with nothing appended, when not connected.
-    pub(crate) fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        self.records
-            .as_mut()?
-            .seal(record::APPLICATION_DATA, plaintext, out)
+    /// Seals what stands in `out` from `start` on, [`ROOM`](record::ROOM) and application data, as one record. `None`, with all of it gone, when not
+    /// connected.
+    pub(crate) fn seal_in_place(&mut self, start: usize, out: &mut Vec<u8>) -> Option<()> {
+        let Some(records) = &mut self.records else {
+            out.truncate(start);
+            return None;
+        };
+        records.seal_in_place(record::APPLICATION_DATA, start, out)
     }
 
     /// Ends the association and gives the goodbye to send, if there is anything to say goodbye to.

@@ -18,6 +18,7 @@ use crate::error::SendError;
 use crate::event::{Cause, Event};
 use crate::ice::{self, Ice, Path};
 use crate::limits;
+use crate::record::ROOM;
 use crate::sctp::{self, Loss, Sctp};
 use crate::stats::Stats;
 
@@ -388,18 +389,26 @@ impl Peer {
         let sctp = self.sctp.as_mut()?;
         let mut segment_size = 0;
         let mut segments = 0;
-        while segments < max_segments.max(1)
-            && let Some(packet) = sctp.peek_packet(now)
-        {
-            #[cfg(fuzzing)]
-            self.observed.note_sent(packet);
-            let sealed = Dtls::sealed_len(packet.len());
-            if segments > 0 && (sealed > segment_size || buf.len() + sealed > limits::BATCH_BYTES) {
+        while segments < max_segments.max(1) {
+            let start = buf.len();
+            if segments > 0 && start + segment_size > limits::BATCH_BYTES {
                 break;
             }
-            let written = dtls.seal(packet, buf).is_some();
-            sctp.pop_packet();
-            if !written {
+            buf.extend_from_slice(&ROOM);
+            let Some(length) = sctp.poll_transmit(now, buf) else {
+                buf.truncate(start);
+                break;
+            };
+            let packet = start + ROOM.len();
+            #[cfg(fuzzing)]
+            self.observed.note_sent(&buf[packet..]);
+            let sealed = Dtls::sealed_len(length);
+            if segments > 0 && sealed > segment_size {
+                sctp.hold(&buf[packet..]);
+                buf.truncate(start);
+                break;
+            }
+            if dtls.seal_in_place(start, buf).is_none() {
                 continue;
             }
             if segments == 0 {
@@ -517,12 +526,14 @@ impl Peer {
             (&mut self.sctp, &mut self.dtls, cause != Cause::Remote)
         {
             sctp.abort();
-            while let Some(packet) = sctp.peek_packet(self.clock) {
-                let mut datagram = Vec::with_capacity(Dtls::sealed_len(packet.len()));
-                if dtls.seal(packet, &mut datagram).is_some() {
+            loop {
+                let mut datagram = ROOM.to_vec();
+                if sctp.poll_transmit(self.clock, &mut datagram).is_none() {
+                    break;
+                }
+                if dtls.seal_in_place(0, &mut datagram).is_some() {
                     self.farewell.push_back(datagram);
                 }
-                sctp.pop_packet();
             }
         }
         if let Some(dtls) = &mut self.dtls {

@@ -22,6 +22,8 @@ const NONCE_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
 /// What sealing adds to a plaintext, in bytes.
 pub(crate) const OVERHEAD_BYTES: usize = HEADER_BYTES + NONCE_BYTES + TAG_BYTES;
+/// Stands before a plaintext that is sealed in place.
+pub(crate) const ROOM: [u8; HEADER_BYTES + NONCE_BYTES] = [0; HEADER_BYTES + NONCE_BYTES];
 /// `application_data` (RFC 5246 §6.2.1).
 pub(crate) const APPLICATION_DATA: u8 = 23;
 /// `alert`.
@@ -133,31 +135,52 @@ impl RecordLayer {
 
     /// Appends one record to `out`. `None`, with nothing appended, when the plaintext is too long or the numbers ran out.
     pub(crate) fn seal(&mut self, kind: u8, plaintext: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        let sealed = u16::try_from(NONCE_BYTES + plaintext.len() + TAG_BYTES).ok()?;
+        let start = out.len();
+        out.extend_from_slice(&ROOM);
+        out.extend_from_slice(plaintext);
+        self.seal_in_place(kind, start, out)
+    }
+
+    /// Seals what stands in `out` from `start` on: [`ROOM`], then the plaintext. `None`, with all of it gone, when the plaintext is too
+    /// long or the numbers ran out.
+    pub(crate) fn seal_in_place(
+        &mut self,
+        kind: u8,
+        start: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let tag = out
+            .get_mut(start..)
+            .and_then(|record| self.encrypt(kind, record));
+        match tag {
+            Some(tag) => out.extend_from_slice(tag.as_ref()),
+            None => out.truncate(start),
+        }
+        tag.map(|_| ())
+    }
+
+    fn encrypt(&mut self, kind: u8, record: &mut [u8]) -> Option<aead::Tag> {
+        let (room, body) = record.split_at_mut_checked(ROOM.len())?;
+        let sealed = u16::try_from(NONCE_BYTES + body.len() + TAG_BYTES).ok()?;
         if self.next_sequence >= SEQUENCE_LIMIT {
             return None;
         }
         let number = (u64::from(EPOCH) << 48 | self.next_sequence).to_be_bytes();
-        let data = associated_data(number, kind, plaintext.len())?;
-        let start = out.len();
-        out.push(kind);
-        out.extend_from_slice(&VERSION_DTLS_1_2);
-        out.extend_from_slice(&number);
-        out.extend_from_slice(&sealed.to_be_bytes());
-        out.extend_from_slice(&number);
-        out.extend_from_slice(plaintext);
-        let body = &mut out[start + HEADER_BYTES + NONCE_BYTES..];
-        let Ok(tag) =
-            self.local
-                .key
-                .seal_in_place_separate_tag(self.local.nonce(number), data, body)
-        else {
-            out.truncate(start);
-            return None;
-        };
-        out.extend_from_slice(tag.as_ref());
+        let data = associated_data(number, kind, body.len())?;
+        let (header, explicit) = room.split_at_mut(HEADER_BYTES);
+        header[0] = kind;
+        header[1..3].copy_from_slice(&VERSION_DTLS_1_2);
+        header[3..11].copy_from_slice(&number);
+        header[11..].copy_from_slice(&sealed.to_be_bytes());
+        explicit.copy_from_slice(&number);
+        let nonce = self.local.nonce(number);
+        let tag = self
+            .local
+            .key
+            .seal_in_place_separate_tag(nonce, data, body)
+            .ok()?;
         self.next_sequence += 1;
-        Some(())
+        Some(tag)
     }
 
     /// Opens a record of [`EPOCH`] in place. Gives the plaintext's range in `record`; `None` when it is a replay or forged.

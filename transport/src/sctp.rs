@@ -93,8 +93,8 @@ pub(crate) struct Sctp {
     unread_bytes: usize,
     /// Streams that the other side has closed and that are told when they are read empty.
     closing: VecDeque<u16>,
-    /// The next packet, when there is one.
-    packet: Vec<u8>,
+    /// A packet that was written and did not fit: the next one.
+    held: Vec<u8>,
     /// There may be more packets.
     is_stale: bool,
     /// The retransmission timer has expired, and no SACK came since.
@@ -130,7 +130,7 @@ impl Sctp {
             unread: BTreeMap::new(),
             unread_bytes: 0,
             closing: VecDeque::new(),
-            packet: Vec::new(),
+            held: Vec::new(),
             is_stale: true,
             is_retrying: false,
             timeouts: 0,
@@ -191,20 +191,25 @@ impl Sctp {
         self.is_stale = true;
     }
 
-    /// The next packet to encrypt, which stays until [`Sctp::pop_packet`].
-    pub(crate) fn peek_packet(&mut self, now: Instant) -> Option<&[u8]> {
+    /// Appends the next packet to `out`. How many bytes it has; `None` when there is none.
+    pub(crate) fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         self.clock = now;
-        if self.packet.is_empty() && self.is_stale {
-            self.is_stale = self
-                .association
-                .poll_transmit(now, &mut self.packet)
-                .is_some();
+        if !self.held.is_empty() {
+            let length = self.held.len();
+            out.append(&mut self.held);
+            return Some(length);
         }
-        Some(&self.packet[..]).filter(|packet| !packet.is_empty())
+        if !self.is_stale {
+            return None;
+        }
+        let length = self.association.poll_transmit(now, out);
+        self.is_stale = length.is_some();
+        length
     }
 
-    pub(crate) fn pop_packet(&mut self) {
-        self.packet.clear();
+    /// Takes a packet back that there was no room for.
+    pub(crate) fn hold(&mut self, packet: &[u8]) {
+        self.held.extend_from_slice(packet);
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
@@ -370,10 +375,10 @@ impl Sctp {
         self.association.is_closed()
     }
 
-    /// Ends the association; the ABORT waits in [`Sctp::peek_packet`], nothing before it is sent any more.
+    /// Ends the association; the ABORT waits in [`Sctp::poll_transmit`], nothing before it is sent any more.
     pub(crate) fn abort(&mut self) {
         self.is_aborted = true;
-        self.packet.clear();
+        self.held.clear();
         self.association.abort(self.clock);
         self.is_stale = true;
     }

@@ -44,9 +44,12 @@ impl Pair {
         let end = self.now + time;
         loop {
             for side in 0..2 {
-                while let Some(packet) = self.ends[side].peek_packet(self.now) {
-                    let packet = Bytes::copy_from_slice(packet);
-                    self.ends[side].pop_packet();
+                let mut packet = Vec::new();
+                while self.ends[side]
+                    .poll_transmit(self.now, &mut packet)
+                    .is_some()
+                {
+                    let packet = Bytes::from(std::mem::take(&mut packet));
                     if (self.filter)(side, &packet) {
                         self.wire.push_back((self.now + DELAY, 1 - side, packet));
                     }
