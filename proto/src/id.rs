@@ -1,75 +1,81 @@
 //! Names on the wire as types of their own, so that a sid is never taken for an identity.
 //!
-//! All of them are cheap to clone (one shared allocation) and compare by their text. None of them
-//! validates: what the wire says is kept as it is, limits are checked where a name enters.
+//! All of them are cheap to clone and compare by their text: up to 40 bytes are kept in the value
+//! itself, longer texts in one shared allocation. None of them validates: what the wire says is kept
+//! as it is, limits are checked where a name enters.
+
+mod text;
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+
+use text::Text;
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        #[derive(Clone)]
+        pub struct $name(Text);
 
         impl $name {
             /// The text as it is on the wire.
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
             }
 
             /// Whether the text is empty, which on the wire means "not set".
             pub fn is_empty(&self) -> bool {
-                self.0.is_empty()
+                self.as_str().is_empty()
             }
         }
 
         impl Default for $name {
             fn default() -> Self {
-                Self(Arc::from(""))
+                Self::from("")
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
+                f.pad(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({:?})"), &*self.0)
+                write!(f, concat!(stringify!($name), "({:?})"), self.as_str())
             }
         }
 
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
-                &self.0
+                self.as_str()
             }
         }
 
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
-                &self.0
+                self.as_str()
             }
         }
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(Arc::from(text))
+                Self(Text::from(text))
             }
         }
 
         impl From<String> for $name {
             fn from(text: String) -> Self {
-                Self(Arc::from(text))
+                Self::from(text.as_str())
             }
         }
 
         impl From<&String> for $name {
             fn from(text: &String) -> Self {
-                Self(Arc::from(text.as_str()))
+                Self::from(text.as_str())
             }
         }
 
@@ -82,6 +88,33 @@ macro_rules! text_id {
         impl From<$name> for String {
             fn from(id: $name) -> Self {
                 id.as_str().to_owned()
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.as_str() == other.as_str()
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.as_str().cmp(other.as_str())
+            }
+        }
+
+        // As that of the text, since maps are asked for the text (`Borrow`).
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
             }
         }
 
