@@ -10,6 +10,7 @@ mod change;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::ops::Range;
 
@@ -20,6 +21,7 @@ use crate::packet::{DataPacket, DecodeError};
 use crate::wire::{Content, Field, Fields, Irregular, put_text, text_len};
 use change::Change;
 use schema::PACKET;
+pub use view::{ChunkView, ContentView, HeaderView, TextView};
 
 /// Field numbers that the splice reads or writes (protocol.md §4.1, §5.1).
 mod tag {
@@ -42,8 +44,23 @@ mod tag {
     pub(super) const CHAT_GENERATED: u32 = 6;
 
     pub(super) const STREAM_ID: u32 = 1;
+    pub(super) const HEADER_TIMESTAMP: u32 = 2;
+    pub(super) const HEADER_TOPIC: u32 = 3;
+    pub(super) const HEADER_MIME_TYPE: u32 = 4;
+    pub(super) const HEADER_LENGTH: u32 = 5;
+    pub(super) const HEADER_ATTRIBUTES: u32 = 8;
     pub(super) const TEXT_HEADER: u32 = 9;
+    pub(super) const BYTE_HEADER: u32 = 10;
+    pub(super) const HEADER_INLINE: u32 = 11;
+    pub(super) const HEADER_COMPRESSION: u32 = 12;
+    pub(super) const TEXT_OPERATION: u32 = 1;
+    pub(super) const TEXT_VERSION: u32 = 2;
+    pub(super) const TEXT_REPLY_TO: u32 = 3;
+    pub(super) const TEXT_ATTACHED: u32 = 4;
     pub(super) const TEXT_GENERATED: u32 = 5;
+    pub(super) const BYTE_NAME: u32 = 1;
+    pub(super) const ENTRY_KEY: u32 = 1;
+    pub(super) const ENTRY_VALUE: u32 = 2;
     pub(super) const CHUNK_INDEX: u32 = 2;
     pub(super) const CHUNK_CONTENT: u32 = 3;
     pub(super) const CHUNK_VERSION: u32 = 4;
@@ -169,19 +186,6 @@ pub struct PacketView {
     value: Option<Place>,
     /// There are destinations in the packet itself, not only in a user packet inside.
     has_destinations: bool,
-}
-
-/// A chunk in a packet, nothing of it copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChunkView<'a> {
-    /// The stream.
-    pub stream_id: &'a str,
-    /// The chunk's place in it.
-    pub chunk_index: u64,
-    /// Above 0: replaces what was sent under the same index.
-    pub version: i32,
-    /// Shares the packet's buffer.
-    pub content: Bytes,
 }
 
 impl PacketView {
@@ -317,32 +321,6 @@ impl PacketView {
         blocks(self.message(ValueKind::User), tag::USER_NONCE)
             .next()
             .filter(|nonce| !nonce.is_empty())
-    }
-
-    /// The chunk in it: what decoding would give, but without an allocation.
-    pub fn chunk(&self) -> Option<ChunkView<'_>> {
-        if self.kind != ValueKind::StreamChunk {
-            return None;
-        }
-        let mut chunk = ChunkView {
-            stream_id: "",
-            chunk_index: 0,
-            version: 0,
-            content: Bytes::new(),
-        };
-        for field in regular(self.message(ValueKind::StreamChunk)) {
-            match (field.tag, field.content) {
-                (tag::STREAM_ID, Content::Block(id)) => chunk.stream_id = text(id),
-                (tag::CHUNK_INDEX, Content::Number(index)) => chunk.chunk_index = index,
-                (tag::CHUNK_CONTENT, Content::Block(content)) => {
-                    chunk.content = self.bytes.slice_ref(content);
-                }
-                // Protobuf cuts a number to the width of its field.
-                (tag::CHUNK_VERSION, Content::Number(version)) => chunk.version = version as i32,
-                _ => {}
-            }
-        }
-        Some(chunk)
     }
 
     /// The packet as it goes out: in the sender's name, also inside a user packet, and with the two

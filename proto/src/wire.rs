@@ -96,6 +96,7 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
+    #[inline]
     fn read(&mut self) -> Option<Field<'a>> {
         let start = self.rest;
         let key = take_number(&mut self.rest)?;
@@ -125,6 +126,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, Irregular>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -144,7 +146,19 @@ fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
 }
 
 /// A varint in its shortest form.
+#[inline]
 fn take_number(rest: &mut &[u8]) -> Option<u64> {
+    // Nearly all keys and lengths, and most numbers, have one byte.
+    match rest.split_first() {
+        Some((byte, left)) if *byte < 0x80 => {
+            *rest = left;
+            Some(u64::from(*byte))
+        }
+        _ => take_long_number(rest),
+    }
+}
+
+fn take_long_number(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (index, byte) in rest.iter().enumerate().take(10) {
         // The tenth byte has room for one bit.

@@ -197,7 +197,10 @@ impl Schema {
             match (kind, field.content) {
                 (Type::Number, Content::Number(_)) | (Type::Bytes, Content::Block(_)) => {}
                 (Type::Text, Content::Block(text)) => {
-                    std::str::from_utf8(text).map_err(|_| Irregular)?;
+                    // ASCII is told several bytes at a time.
+                    if !text.is_ascii() && std::str::from_utf8(text).is_err() {
+                        return Err(Irregular);
+                    }
                 }
                 (Type::Message(schema), Content::Block(inner)) => schema.check(inner)?,
                 _ => return Err(Irregular),
