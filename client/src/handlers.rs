@@ -270,7 +270,7 @@ fn register<F, R>(
     handler: F,
 ) -> (Registration, impl Future<Output = ()> + Send + use<F, R>)
 where
-    F: Fn(Arc<Shared>, IncomingId, StreamInfo) -> R + Send + Sync + 'static,
+    F: Fn(Arc<Shared>, IncomingId, Arc<StreamInfo>) -> R + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
     let listener = Listener::new(shared.clone(), kind, options.topics.clone());
@@ -287,7 +287,7 @@ where
 
 async fn serve<F, R>(mut listener: Listener, options: HandlerOptions, handler: F)
 where
-    F: Fn(Arc<Shared>, IncomingId, StreamInfo) -> R + Send + Sync + 'static,
+    F: Fn(Arc<Shared>, IncomingId, Arc<StreamInfo>) -> R + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
     let handler = Arc::new(handler);

@@ -185,12 +185,12 @@ impl Drop for Incoming {
 macro_rules! common_reader {
     ($reader:ident) => {
         impl $reader {
-            pub(crate) fn new(shared: Arc<Shared>, id: IncomingId, info: StreamInfo) -> Self {
+            pub(crate) fn new(shared: Arc<Shared>, id: IncomingId, info: Arc<StreamInfo>) -> Self {
                 $reader {
                     incoming: Incoming {
                         shared,
                         id,
-                        info: Arc::new(info),
+                        info,
                         rest: Bytes::new(),
                         read: 0,
                         end: None,

@@ -132,7 +132,10 @@ impl State {
                     wake(self.writers.remove(&id));
                     wake(self.flushers.remove(&id));
                 }
-                Engine::Unclaimed(info) => self.events.push(Event::UnclaimedStream(info)),
+                Engine::Unclaimed(info) => {
+                    let info = Arc::unwrap_or_clone(info);
+                    self.events.push(Event::UnclaimedStream(info));
+                }
                 Engine::Receipt {
                     stream,
                     from,

@@ -14,7 +14,7 @@ use crate::shared::{Shared, State};
 /// Streams that a listener got and nobody took yet. Their number is bounded by the engine's `max_incoming`.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    pub(crate) streams: VecDeque<(IncomingId, StreamInfo)>,
+    pub(crate) streams: VecDeque<(IncomingId, Arc<StreamInfo>)>,
     pub(crate) waker: Option<Waker>,
 }
 
@@ -61,11 +61,11 @@ impl Listener {
     pub(crate) async fn next(
         &mut self,
         fits: impl Fn(&StreamInfo) -> bool,
-    ) -> Option<(IncomingId, StreamInfo)> {
+    ) -> Option<(IncomingId, Arc<StreamInfo>)> {
         std::future::poll_fn(|cx| self.poll_first(cx, &fits)).await
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<(IncomingId, StreamInfo)>> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<(IncomingId, Arc<StreamInfo>)>> {
         self.poll_first(cx, |_| true)
     }
 
@@ -74,7 +74,7 @@ impl Listener {
         &self,
         cx: &mut Context<'_>,
         fits: impl Fn(&StreamInfo) -> bool,
-    ) -> Poll<Option<(IncomingId, StreamInfo)>> {
+    ) -> Poll<Option<(IncomingId, Arc<StreamInfo>)>> {
         let mut state = self.shared.lock();
         let is_ended = state.ended.is_some();
         let Some(queue) = state.listeners.get_mut(&self.id) else {

@@ -1,5 +1,7 @@
 //! What the engine tells its driver.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use lkstream_proto::id::{Identity, ParticipantSid, StreamId, Topic};
 use lkstream_proto::packet::{Channel, ChatMessage, SipDtmf, Transcription};
@@ -22,8 +24,8 @@ pub enum Event {
         listener: ListenerId,
         /// How to reach the stream from now on.
         id: IncomingId,
-        /// Its header.
-        info: StreamInfo,
+        /// Its header, shared with the engine.
+        info: Arc<StreamInfo>,
     },
     /// A read that was pending may now give something: a piece, the end, a failure.
     Readable(IncomingId),
@@ -35,7 +37,7 @@ pub enum Event {
     /// at the receivers.
     OutgoingLost(OutgoingId),
     /// A stream came in that no listener wants. Nothing of it is kept.
-    Unclaimed(StreamInfo),
+    Unclaimed(Arc<StreamInfo>),
     /// A receiver says how it fared with one of our streams.
     Receipt {
         /// The stream of ours.

@@ -2,6 +2,9 @@
 
 mod error;
 mod inflate;
+mod opening;
+mod publishers;
+mod queue;
 mod stream;
 mod table;
 mod text;
@@ -13,15 +16,18 @@ use bytes::Bytes;
 use lkstream_proto::receipt::Status;
 
 pub use error::{Limit, ReadError};
+pub(crate) use opening::Opening;
+pub(crate) use publishers::Publisher;
 pub(crate) use stream::{Arrived, Asked, Encoding, Stream};
-pub(crate) use table::{Publisher, Table};
+pub(crate) use table::Table;
 
 use crate::engine::Engine;
+use crate::slots::Key;
 use crate::stream::{Attributes, StreamInfo};
 
 /// Names an incoming stream of one engine; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct IncomingId(pub(crate) u64);
+pub struct IncomingId(pub(crate) Key);
 
 /// What a read gave.
 #[derive(Debug, Clone, PartialEq)]

@@ -52,6 +52,7 @@ mod outgoing;
 mod participants;
 mod publish;
 pub mod rpc;
+mod slots;
 mod stream;
 
 pub use config::Config;

@@ -24,11 +24,12 @@ pub(crate) use stream::Stream;
 pub(crate) use table::Table;
 
 use crate::engine::{Engine, Lost};
+use crate::slots::Key;
 use crate::stream::{Attributes, Content, LENGTH_ATTRIBUTE, StreamInfo};
 
 /// Names an outgoing stream of one engine; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OutgoingId(pub(crate) u64);
+pub struct OutgoingId(pub(crate) Key);
 
 /// How a stream is opened. Start with [`OpenOptions::new`] and change what differs.
 #[derive(Debug, Clone, PartialEq)]

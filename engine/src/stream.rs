@@ -23,6 +23,16 @@ pub enum StreamKind {
     Bytes,
 }
 
+impl StreamKind {
+    /// The mime type a stream gets when its sender names none (protocol.md §5.1).
+    pub(crate) fn default_mime_type(self) -> &'static str {
+        match self {
+            StreamKind::Text => "text/plain",
+            StreamKind::Bytes => "application/octet-stream",
+        }
+    }
+}
+
 /// What only text or only byte streams have (protocol.md §5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -73,10 +83,7 @@ impl Content {
 
     /// The mime type a stream gets when its sender names none (protocol.md §5.1).
     pub fn default_mime_type(&self) -> &'static str {
-        match self {
-            Content::Text { .. } => "text/plain",
-            Content::Bytes { .. } => "application/octet-stream",
-        }
+        self.kind().default_mime_type()
     }
 }
 

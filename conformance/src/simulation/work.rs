@@ -1,5 +1,6 @@
 //! What the applications of a simulation do: streams they send and streams they read.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -186,7 +187,7 @@ impl Sent {
 #[derive(Debug)]
 pub struct Received {
     /// Its header.
-    pub info: StreamInfo,
+    pub info: Arc<StreamInfo>,
     /// What was read so far.
     pub bytes: Vec<u8>,
     /// How it ended, once it did.

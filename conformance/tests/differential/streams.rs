@@ -1,5 +1,6 @@
 //! Streams of either engine, read by the other, and the same stream written by both.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -81,7 +82,7 @@ fn our_packets(ask: &Ask) -> Vec<DataPacket> {
 /// A stream as our receiver sees it.
 #[derive(Debug)]
 struct Got {
-    info: StreamInfo,
+    info: Arc<StreamInfo>,
     bytes: Vec<u8>,
     end: Result<Attributes, ReadError>,
 }
@@ -102,7 +103,7 @@ fn our_streams(packets: &[DataPacket]) -> Vec<Got> {
                 reading.push((id, info, Vec::new()));
             }
         }
-        reading.retain_mut(|(id, info, bytes): &mut (_, StreamInfo, Vec<u8>)| {
+        reading.retain_mut(|(id, info, bytes): &mut (_, Arc<StreamInfo>, Vec<u8>)| {
             loop {
                 let end = match engine.incoming(*id).unwrap().read(now) {
                     Read::Piece(piece) => {

@@ -4,6 +4,7 @@
 //! Intended differences are those of docs/differences.md.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -253,7 +254,7 @@ fn the_official_receiver_reads_what_we_send_whole() {
 }
 
 /// Our receiver, fed with packets as a server hands them on.
-fn read(seed: u64, packets: Vec<DataPacket>) -> (StreamInfo, Vec<u8>) {
+fn read(seed: u64, packets: Vec<DataPacket>) -> (Arc<StreamInfo>, Vec<u8>) {
     let now = Instant::now();
     let mut engine = Engine::new(Config::default(), 2);
     engine.set_local(now, "bob".into(), "PA_bob".into());

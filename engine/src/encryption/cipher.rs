@@ -42,7 +42,12 @@ impl Cipher {
             value,
             Value::Speaker(_) | Value::SipDtmf(_) | Value::Transcription(_) | Value::Metrics(_)
         );
-        self.keyring.plaintext() == Plaintext::Refuse && !stays_clear
+        self.refuses_plaintext() && !stays_clear
+    }
+
+    /// Whether what somebody would encrypt is refused in the clear.
+    pub(crate) fn refuses_plaintext(&self) -> bool {
+        self.keyring.plaintext() == Plaintext::Refuse
     }
 }
 

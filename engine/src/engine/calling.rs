@@ -1,5 +1,6 @@
 //! Remote calls, both roles: what the engine does with their packets, streams and timers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -365,7 +366,7 @@ impl Engine {
         &mut self,
         now: Instant,
         envelope: &Envelope<'_>,
-        info: StreamInfo,
+        info: Arc<StreamInfo>,
         encoding: Encoding,
         inline: Option<Bytes>,
     ) -> Result<(), PeerFault> {
@@ -381,6 +382,7 @@ impl Engine {
         let idle = Some(limits::RPC_IDLE);
         let mut stream = Stream::new(now, info, encoding, idle, max_payload);
         stream.header_sequence = envelope.sequence;
+        stream.is_whole = inline.is_some();
         let id = self.incoming.add(stream);
         if let Purpose::Response(call) = purpose
             && let Some(call) = self.rpc.calls.get_mut(call)

@@ -1,26 +1,25 @@
 //! What happens to a packet that comes in.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use lkstream_proto::id::{Identity, ParticipantSid, StreamId, Topic};
-use lkstream_proto::packet::{
-    self, Channel, Compression, DataPacket, Header, Trailer, UserPacket, Value,
-};
+use lkstream_proto::packet::{Channel, Compression, DataPacket, Trailer, UserPacket, Value};
 use lkstream_proto::receipt::{self, Receipt, Status};
-use lkstream_proto::splice::{ChunkView, PacketView};
+use lkstream_proto::splice::{ChunkView, PacketView, ValueKind};
 
 use super::calling::is_call;
 use super::{Engine, fault};
 use crate::delivery::Verdict;
-use crate::encryption::Encryption;
+use crate::encryption::{Cipher, Encryption};
 use crate::event::{Event, UserMessage};
 use crate::fault::{PeerFault, Rule};
-use crate::incoming::{Arrived, Asked, Encoding, IncomingId, Limit, Publisher, ReadError, Stream};
+use crate::incoming::{
+    Arrived, Asked, Encoding, IncomingId, Limit, Opening, Publisher, ReadError, Stream,
+};
 use crate::limits;
-use crate::stream::{self, Attributes, Content, StreamInfo, TextOperation, from_millis};
+use crate::stream::{self, Attributes, StreamInfo, from_millis};
 
 /// What the envelope says about who sent a packet, and what the packet weighs.
 pub(super) struct Envelope<'a> {
@@ -46,22 +45,14 @@ impl Engine {
         bytes: Bytes,
     ) -> Result<(), PeerFault> {
         let size = bytes.len();
-        // Chunks are most of the traffic: they are read in place, without an allocation.
+        // Chunks and headers are most of the traffic: they are read in place.
         if let Ok(view) = PacketView::parse(bytes.clone())
-            && let Some(chunk) = view.chunk()
+            && matches!(
+                view.value(),
+                ValueKind::StreamChunk | ValueKind::StreamHeader
+            )
         {
-            let envelope = Envelope {
-                identity: view.participant_identity(),
-                sid: view.participant_sid(),
-                sequence: view.sequence(),
-                size,
-                encryption: Encryption::None,
-            };
-            if self.is_duplicate(now, channel, &envelope) {
-                return Ok(());
-            }
-            on_reliable(channel, chunk.stream_id)?;
-            return self.chunk(now, &envelope, &chunk);
+            return self.receive_in_place(now, channel, size, &view);
         }
         let packet =
             DataPacket::from_bytes(bytes).map_err(|_| fault(Rule::Malformed { size }, None))?;
@@ -97,6 +88,38 @@ impl Engine {
         self.value(now, channel, &envelope, value)
     }
 
+    /// Takes in a chunk or a header that came in the clear.
+    fn receive_in_place(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        size: usize,
+        view: &PacketView,
+    ) -> Result<(), PeerFault> {
+        let envelope = Envelope {
+            identity: view.participant_identity(),
+            sid: view.participant_sid(),
+            sequence: view.sequence(),
+            size,
+            encryption: Encryption::None,
+        };
+        if self.is_duplicate(now, channel, &envelope) {
+            return Ok(());
+        }
+        if let Some(chunk) = view.chunk() {
+            on_reliable(channel, chunk.stream_id)?;
+            return self.chunk(now, &envelope, &chunk);
+        }
+        let Some(header) = view.header() else {
+            return Ok(());
+        };
+        if self.cipher.as_ref().is_some_and(Cipher::refuses_plaintext) {
+            return Err(fault(Rule::Plaintext, None));
+        }
+        on_reliable(channel, header.stream_id)?;
+        self.header(now, &envelope, Opening::from(header))
+    }
+
     /// Takes in a value, opened if it was sealed.
     fn value(
         &mut self,
@@ -126,7 +149,7 @@ impl Engine {
             }
             Some(Value::StreamHeader(header)) => {
                 on_reliable(channel, &header.stream_id)?;
-                self.header(now, envelope, header)
+                self.header(now, envelope, Opening::from(header))
             }
             Some(Value::StreamTrailer(trailer)) => {
                 on_reliable(channel, &trailer.stream_id)?;
@@ -188,11 +211,15 @@ impl Engine {
         &mut self,
         now: Instant,
         envelope: &Envelope<'_>,
-        header: Header,
+        header: Opening,
     ) -> Result<(), PeerFault> {
-        let id = header.stream_id.clone();
-        let broken = |rule| fault(rule, Some(&id));
-        let content = content(header.content).ok_or_else(|| broken(Rule::NoContentHeader))?;
+        let id = header.id;
+        let broken = |rule| PeerFault {
+            rule,
+            stream: Some(id.clone()),
+        };
+        let content = header.content;
+        let content = content.ok_or_else(|| broken(Rule::NoContentHeader))?;
         let encoding = match Compression::try_from(header.compression) {
             Ok(Compression::None) => Encoding::Plain,
             Ok(Compression::DeflateRaw) => Encoding::DeflateRaw,
@@ -201,7 +228,11 @@ impl Engine {
                 return Err(broken(Rule::UnknownCompression { number }));
             }
         };
-        if self.incoming.find(envelope.publisher(), &id).is_some() {
+        if self
+            .incoming
+            .find(envelope.publisher(), id.as_str())
+            .is_some()
+        {
             self.counters.duplicate_headers += 1;
             return Ok(());
         }
@@ -217,22 +248,18 @@ impl Engine {
         let wants_receipt = attributes
             .remove(receipt::ATTRIBUTE)
             .is_some_and(|value| value == receipt::REQUESTED);
-        let mime_type = match content.default_mime_type() {
-            usual if usual == header.mime_type => Cow::Borrowed(usual),
-            _ => Cow::Owned(header.mime_type),
-        };
-        let info = StreamInfo {
-            id: StreamId::from(id.as_str()),
+        let info = Arc::new(StreamInfo {
+            id: id.clone(),
             content,
-            topic: Topic::from(header.topic),
-            mime_type,
+            topic: header.topic,
+            mime_type: header.mime_type,
             timestamp: from_millis(header.timestamp),
             total_length: header.total_length,
             attributes,
             sender: Identity::from(envelope.identity),
             publisher: sid(envelope),
             encryption: envelope.encryption,
-        };
+        });
         let listener = self.listeners.find(info.kind(), &info.topic);
         let is_call = is_call(&info);
         if listener.is_none() && !is_call {
@@ -253,35 +280,39 @@ impl Engine {
             return Err(broken(Rule::TooManyStreams { limit }));
         }
         if is_call {
-            return self.call_stream(now, envelope, info, encoding, header.inline_content);
+            return self.call_stream(now, envelope, info, encoding, header.inline);
         }
         let Some((listener, others)) = listener else {
             return Ok(());
         };
         let max_payload = self.config.max_payload;
         let idle = self.config.idle_timeout;
-        let make = |info| {
+        let is_whole = header.inline.is_some();
+        let make = || {
+            let info = Arc::clone(&info);
             let mut stream = Stream::new(now, info, encoding, idle, max_payload);
             stream.header_sequence = envelope.sequence;
+            stream.is_whole = is_whole;
             if wants_receipt {
                 stream.asked = Asked::Yes;
             }
             stream
         };
-        let stream = make(info.clone());
-        let shared_info = stream.info.clone();
-        let first = self.incoming.add(stream);
-        let id = first;
-        self.events.push_back(Event::Opened { listener, id, info });
+        let first = self.incoming.add(make());
+        let opened = |listener, id| Event::Opened {
+            listener,
+            id,
+            info: Arc::clone(&info),
+        };
+        self.events.push_back(opened(listener, first));
         for listener in others {
-            let info = StreamInfo::clone(&shared_info);
-            let id = self.incoming.add_copy(first, make(info.clone()));
-            self.events.push_back(Event::Opened { listener, id, info });
+            let copy = self.incoming.add_copy(first, make());
+            self.events.push_back(opened(listener, copy));
         }
         if wants_receipt {
             self.queue_receipt(first, Status::Accepted);
         }
-        match header.inline_content {
+        match header.inline {
             Some(content) => {
                 for copy in self.incoming.copies_of(first) {
                     // The first copy says what is wrong with the packet.
@@ -544,36 +575,4 @@ fn on_reliable(channel: Channel, stream: &str) -> Result<(), PeerFault> {
 
 fn sid(envelope: &Envelope<'_>) -> Option<ParticipantSid> {
     (!envelope.sid.is_empty()).then(|| ParticipantSid::from(envelope.sid))
-}
-
-fn content(content: Option<packet::Content>) -> Option<Content> {
-    Some(match content? {
-        packet::Content::Text(text) => Content::Text {
-            operation: TextOperation::from(text.operation_type),
-            version: text.version,
-            reply_to: Some(text.reply_to_stream_id)
-                .filter(|id| !id.is_empty())
-                .map(StreamId::from),
-            attachments: text
-                .attached_stream_ids
-                .into_iter()
-                .map(StreamId::from)
-                .collect(),
-            generated: text.generated,
-        },
-        packet::Content::Bytes(bytes) => Content::Bytes { name: bytes.name },
-    })
-}
-
-impl From<i32> for TextOperation {
-    /// From the number on the wire (protocol.md §5.1).
-    fn from(number: i32) -> Self {
-        match number {
-            0 => TextOperation::Create,
-            1 => TextOperation::Update,
-            2 => TextOperation::Delete,
-            3 => TextOperation::Reaction,
-            other => TextOperation::Other(other),
-        }
-    }
 }

@@ -10,7 +10,6 @@
 //! content is measured when it arrives; deflated content when it is read, since only then it is
 //! inflated.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,11 @@ use bytes::Bytes;
 use lkstream_proto::id::Identity;
 
 use super::inflate::Inflate;
+use super::queue::{Queue, Queued};
 use super::text::{NotText, Text};
 use super::{Limit, Read, ReadError, Summary};
 use crate::limits::{PIECE_BYTES, QUEUED_OVERHEAD_BYTES};
+use crate::slots::Key;
 use crate::stream::{Attributes, LENGTH_ATTRIBUTE, StreamInfo, StreamKind};
 
 /// How the chunks of a stream are to be read.
@@ -56,8 +57,10 @@ pub(crate) struct Stream {
     /// Who published it, as the server last wrote; receipts go there.
     pub(crate) publisher: Identity,
     pub(crate) asked: Asked,
+    /// It is its header alone: no chunk belongs to it.
+    pub(crate) is_whole: bool,
     /// Where several listeners got the stream: the key of its first copy.
-    pub(crate) first_copy: Option<u64>,
+    pub(crate) first_copy: Option<Key>,
     /// Sequence number of the header's packet.
     pub(crate) header_sequence: u32,
     /// When the last part of the stream came.
@@ -78,7 +81,7 @@ pub(crate) struct Stream {
     /// Bytes queued, with their overhead.
     pub(crate) unread: usize,
 
-    queue: VecDeque<Queued>,
+    queue: Queue,
     next_index: u64,
     /// 1 where the sender counts from there.
     first_index: u64,
@@ -100,17 +103,10 @@ pub(crate) struct Stream {
     outcome: Option<Result<Summary, ReadError>>,
 }
 
-/// Content with what it costs: its whole packet stays in memory until it is read.
-#[derive(Debug)]
-struct Queued {
-    content: Bytes,
-    charge: usize,
-}
-
 impl Stream {
     pub(crate) fn new(
         now: Instant,
-        info: StreamInfo,
+        info: Arc<StreamInfo>,
         encoding: Encoding,
         idle: Option<Duration>,
         max_payload: u64,
@@ -122,6 +118,7 @@ impl Stream {
         Stream {
             publisher: info.sender.clone(),
             asked: Asked::No,
+            is_whole: false,
             first_copy: None,
             header_sequence: 0,
             last_part: now,
@@ -133,7 +130,7 @@ impl Stream {
             over_since: None,
             waiting: false,
             unread: 0,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             next_index: 0,
             first_index: 0,
             arrived: 0,
@@ -146,7 +143,7 @@ impl Stream {
             allowed: info.total_length.unwrap_or(max_payload),
             end,
             outcome: None,
-            info: Arc::new(info),
+            info,
         }
     }
 
@@ -359,7 +356,7 @@ impl Stream {
                     .map_err(not_text)?,
                 None => Some(front.content.split_to(front.content.len().min(PIECE_BYTES))),
             };
-            self.drop_empty_front();
+            self.unread -= self.queue.drop_spent();
             if let Some(piece) = piece {
                 self.delivered += piece.len() as u64;
                 return Ok(Some(piece));
@@ -389,7 +386,7 @@ impl Stream {
             let mut output = output.map_err(|_| ReadError::CorruptDeflate {
                 received: self.inflated,
             })?;
-            self.drop_empty_front();
+            self.unread -= self.queue.drop_spent();
             let fresh = output.len().saturating_sub(carried) as u64;
             if fresh > left {
                 self.exceeded = Some(self.too_long(self.inflated + fresh));
@@ -440,7 +437,7 @@ impl Stream {
         }
         let charge = packet.max(content.len()) + QUEUED_OVERHEAD_BYTES;
         self.unread += charge;
-        self.queue.push_back(Queued { content, charge });
+        self.queue.push(Queued { content, charge });
         Ok(())
     }
 
@@ -449,18 +446,6 @@ impl Stream {
         match self.info.total_length {
             Some(declared) => ReadError::LengthExceeded { declared, received },
             None => payload_too_large(received, self.allowed),
-        }
-    }
-
-    fn drop_empty_front(&mut self) {
-        while self
-            .queue
-            .front()
-            .is_some_and(|front| front.content.is_empty())
-        {
-            if let Some(front) = self.queue.pop_front() {
-                self.unread -= front.charge;
-            }
         }
     }
 }

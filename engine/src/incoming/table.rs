@@ -1,52 +1,26 @@
 //! All incoming streams of an engine, found by publisher and id, and what they may keep unread.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lkstream_proto::id::{Identity, ParticipantSid, StreamId};
+use lkstream_proto::id::{Identity, ParticipantSid};
 
+use super::publishers::{Publisher, Publishers};
 use super::stream::Stream;
 use super::{IncomingId, Limit, Read, ReadError};
 use crate::config::Config;
 use crate::limits;
-
-/// Who published a stream: the sid that the server wrote, or the identity where it wrote none.
-/// The identity in a header is only what is shown (protocol.md §4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Publisher<'a> {
-    Sid(&'a str),
-    Identity(&'a str),
-}
-
-impl<'a> Publisher<'a> {
-    pub(crate) fn of(sid: &'a str, identity: &'a str) -> Publisher<'a> {
-        if sid.is_empty() {
-            Publisher::Identity(identity)
-        } else {
-            Publisher::Sid(sid)
-        }
-    }
-}
-
-/// The streams of one publisher.
-#[derive(Debug, Default)]
-struct Published {
-    /// Those whose end has not arrived; one of the copies, where there are several.
-    open: BTreeMap<StreamId, u64>,
-    /// All that were not released.
-    existing: usize,
-}
+use crate::slots::{Key, Slots};
 
 #[derive(Debug)]
 pub(crate) struct Table {
-    streams: BTreeMap<u64, Stream>,
-    by_sid: BTreeMap<ParticipantSid, Published>,
-    by_identity: BTreeMap<Identity, Published>,
+    streams: Slots<Stream>,
+    publishers: Publishers,
     /// Streams that several listeners got, by their first copy: all copies that exist.
-    copies: BTreeMap<u64, Vec<u64>>,
+    copies: BTreeMap<Key, Vec<Key>>,
     /// Participants that left not long ago.
     departed: BTreeMap<ParticipantSid, (Instant, Identity)>,
-    next: u64,
     reader_budget: usize,
     connection_budget: usize,
     stall_limit: Duration,
@@ -68,12 +42,10 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(config: &Config) -> Table {
         Table {
-            streams: BTreeMap::new(),
-            by_sid: BTreeMap::new(),
-            by_identity: BTreeMap::new(),
+            streams: Slots::default(),
+            publishers: Publishers::default(),
             copies: BTreeMap::new(),
             departed: BTreeMap::new(),
-            next: 0,
             reader_budget: config.reader_budget,
             connection_budget: config.connection_budget,
             stall_limit: config.stall_limit,
@@ -101,50 +73,38 @@ impl Table {
     }
 
     pub(crate) fn get(&self, id: IncomingId) -> Option<&Stream> {
-        self.streams.get(&id.0)
+        self.streams.get(id.0)
     }
 
     /// For changes that touch neither what is unread nor what needs a timer.
     pub(crate) fn get_mut(&mut self, id: IncomingId) -> Option<&mut Stream> {
-        self.streams.get_mut(&id.0)
+        self.streams.get_mut(id.0)
     }
 
     /// The open stream of this publisher and id.
     pub(crate) fn find(&self, publisher: Publisher<'_>, id: &str) -> Option<IncomingId> {
-        self.published(publisher)?
-            .open
-            .get(id)
-            .map(|key| IncomingId(*key))
+        self.publishers.find(publisher, id).map(IncomingId)
     }
 
     /// How many streams of this publisher exist.
     pub(crate) fn existing(&self, publisher: Publisher<'_>) -> usize {
-        self.published(publisher)
-            .map_or(0, |published| published.existing)
+        self.publishers.existing(publisher)
     }
 
     /// Adds a stream, ended or not.
     pub(crate) fn add(&mut self, mut stream: Stream) -> IncomingId {
-        self.next += 1;
-        let key = self.next;
         if let Some(sid) = &stream.info.publisher {
             stream.left = self.departed.get(sid).cloned();
         }
-        let ended = stream.ended();
-        let id = stream.info.id.clone();
-        let published = match &stream.info.publisher {
-            Some(sid) => self.by_sid.entry(sid.clone()).or_default(),
-            None => self
-                .by_identity
-                .entry(stream.info.sender.clone())
-                .or_default(),
-        };
-        published.existing += 1;
-        if !ended {
-            published.open.insert(id, key);
-        }
         self.timed += usize::from(is_timed(&stream));
-        self.streams.insert(key, stream);
+        let expects_chunks = !stream.ended() && !stream.is_whole;
+        let info = Arc::clone(&stream.info);
+        let key = self.streams.add(stream);
+        let publisher = Publisher::of_stream(&info);
+        self.publishers.add(publisher);
+        if expects_chunks {
+            self.publishers.open(publisher, &info.id, key);
+        }
         IncomingId(key)
     }
 
@@ -152,7 +112,7 @@ impl Table {
     pub(crate) fn add_copy(&mut self, first: IncomingId, mut stream: Stream) -> IncomingId {
         stream.first_copy = Some(first.0);
         let id = self.add(stream);
-        if let Some(stream) = self.streams.get_mut(&first.0) {
+        if let Some(stream) = self.streams.get_mut(first.0) {
             stream.first_copy = Some(first.0);
         }
         let copies = self.copies.entry(first.0).or_insert_with(|| vec![first.0]);
@@ -165,7 +125,7 @@ impl Table {
         if self.copies.is_empty() {
             return Vec::new();
         }
-        let first = self.streams.get(&id.0).and_then(|each| each.first_copy);
+        let first = self.streams.get(id.0).and_then(|each| each.first_copy);
         let copies = first.and_then(|first| self.copies.get(&first));
         let others = copies.into_iter().flatten().filter(|key| **key != id.0);
         others.map(|key| IncomingId(*key)).collect()
@@ -185,7 +145,7 @@ impl Table {
         id: IncomingId,
         change: impl FnOnce(&mut Stream) -> R,
     ) -> Option<R> {
-        let stream = self.streams.get_mut(&id.0)?;
+        let stream = self.streams.get_mut(id.0)?;
         let was_ended = stream.ended();
         let was_unread = stream.unread;
         let was_timed = is_timed(stream);
@@ -213,21 +173,12 @@ impl Table {
 
     /// Notes that nothing more comes for a stream; for its copies it still may.
     fn close(&mut self, id: IncomingId) {
-        let Some(stream) = self.streams.get(&id.0) else {
+        let Some(stream) = self.streams.get(id.0).filter(|each| !each.is_whole) else {
             return;
         };
-        let (sid, identity) = key_of(stream);
-        let stream = stream.info.id.clone();
-        let copy = self.open_copies_of(id).first().copied();
-        let Some(published) = self.published_mut(sid, identity) else {
-            return;
-        };
-        if published.open.get(&stream) == Some(&id.0) {
-            match copy {
-                Some(copy) => published.open.insert(stream, copy.0),
-                None => published.open.remove(&stream),
-            };
-        }
+        let copy = self.open_copies_of(id).first().map(|copy| copy.0);
+        let (publisher, name) = (Publisher::of_stream(&stream.info), &stream.info.id);
+        self.publishers.close(publisher, name.as_str(), id.0, copy);
     }
 
     /// Takes a stream out.
@@ -240,7 +191,7 @@ impl Table {
     /// Takes a stream out that has nothing unread, so that the flow stays as it is.
     pub(crate) fn forget(&mut self, id: IncomingId) -> Option<Stream> {
         self.close(id);
-        let stream = self.streams.remove(&id.0)?;
+        let stream = self.streams.remove(id.0)?;
         if let Some(first) = stream.first_copy
             && let Some(copies) = self.copies.get_mut(&first)
         {
@@ -252,17 +203,7 @@ impl Table {
         self.unread -= stream.unread;
         self.timed -= usize::from(is_timed(&stream));
         self.over_readers -= usize::from(stream.over_since.is_some());
-        let (sid, identity) = key_of(&stream);
-        if let Some(published) = self.published_mut(sid.clone(), identity.clone()) {
-            published.existing = published.existing.saturating_sub(1);
-            if published.existing == 0 {
-                if let Some(sid) = sid {
-                    self.by_sid.remove(&sid);
-                } else {
-                    self.by_identity.remove(&identity);
-                }
-            }
-        }
+        self.publishers.remove(Publisher::of_stream(&stream.info));
         Some(stream)
     }
 
@@ -277,20 +218,17 @@ impl Table {
         sid: &ParticipantSid,
         identity: &Identity,
     ) {
-        let mut left: Vec<u64> = Vec::new();
-        if let Some(published) = self.by_sid.get(sid) {
-            left.extend(published.open.values());
-        }
-        if let Some(published) = self.by_identity.get(identity) {
-            left.extend(published.open.values());
-        }
-        let copies = left.iter().flat_map(|key| self.copies_of(IncomingId(*key)));
-        let copies: Vec<u64> = copies.map(|copy| copy.0).collect();
-        left.extend(copies);
-        for key in left {
-            self.change(now, IncomingId(key), |stream| {
-                stream.left.get_or_insert((now, identity.clone()));
-            });
+        let by_sid = self.publishers.open_of(Publisher::Sid(sid.as_str()));
+        let by_identity = self
+            .publishers
+            .open_of(Publisher::Identity(identity.as_str()));
+        for id in by_sid.into_iter().chain(by_identity).map(IncomingId) {
+            let copies = self.copies_of(id);
+            for id in copies.into_iter().chain([id]) {
+                self.change(now, id, |stream| {
+                    stream.left.get_or_insert((now, identity.clone()));
+                });
+            }
         }
         if sid.is_empty() {
             return;
@@ -308,23 +246,18 @@ impl Table {
 
     /// Ends every open stream; gives back those whose readers wait.
     pub(crate) fn fail_all(&mut self, error: &ReadError) -> Vec<IncomingId> {
-        for published in self
-            .by_sid
-            .values_mut()
-            .chain(self.by_identity.values_mut())
-        {
-            published.open.clear();
-        }
+        self.publishers.close_all();
         let mut woken = Vec::new();
-        for (key, stream) in &mut self.streams {
+        for (key, stream) in self.streams.iter_mut() {
             self.timed -= usize::from(is_timed(stream));
             if !stream.ended() {
                 stream.fail(error.clone());
                 if std::mem::take(&mut stream.waiting) {
-                    woken.push(IncomingId(*key));
+                    woken.push(IncomingId(key));
                 }
             }
         }
+        woken.sort_unstable();
         woken
     }
 
@@ -335,7 +268,7 @@ impl Table {
         if !stalls && !silence {
             return None;
         }
-        let deadlines = self.streams.values().flat_map(|stream| {
+        let deadlines = self.streams.iter().flat_map(|(_, stream)| {
             let stall = self.stall_deadline(stream).filter(|_| stalls);
             let silent = self.silence_deadline(stream).filter(|_| silence);
             stall.into_iter().chain(silent)
@@ -358,11 +291,11 @@ impl Table {
             expired.failed.push(IncomingId(key));
         }
         if self.timed > 0 && !self.is_over_budget() {
-            let silent: Vec<u64> = self
+            let silent: Vec<Key> = self
                 .streams
                 .iter()
                 .filter(|(_, stream)| self.silence_deadline(stream).is_some_and(|at| at <= now))
-                .map(|(key, _)| *key)
+                .map(|(key, _)| key)
                 .collect();
             for key in silent {
                 self.fail_silent(now, IncomingId(key));
@@ -378,12 +311,12 @@ impl Table {
     }
 
     /// The stream with the most unread among those that stalled.
-    fn most_stalled(&self, now: Instant) -> Option<u64> {
+    fn most_stalled(&self, now: Instant) -> Option<Key> {
         self.streams
             .iter()
             .filter(|(_, stream)| self.stall_deadline(stream).is_some_and(|at| at <= now))
             .max_by_key(|(_, stream)| stream.unread)
-            .map(|(key, _)| *key)
+            .map(|(key, _)| key)
     }
 
     /// When a stream counts as stalled, if it is to blame for the budget being spent.
@@ -430,7 +363,7 @@ impl Table {
     }
 
     fn fail_silent(&mut self, now: Instant, id: IncomingId) {
-        let Some(stream) = self.streams.get(&id.0) else {
+        let Some(stream) = self.streams.get(id.0) else {
             return;
         };
         let is_leave = self.leave_deadline(stream).is_some_and(|at| at <= now);
@@ -459,24 +392,6 @@ impl Table {
             self.flowing_since = Some(now);
         }
     }
-
-    fn published(&self, publisher: Publisher<'_>) -> Option<&Published> {
-        match publisher {
-            Publisher::Sid(sid) => self.by_sid.get(sid),
-            Publisher::Identity(identity) => self.by_identity.get(identity),
-        }
-    }
-
-    fn published_mut(
-        &mut self,
-        sid: Option<ParticipantSid>,
-        identity: Identity,
-    ) -> Option<&mut Published> {
-        match sid {
-            Some(sid) => self.by_sid.get_mut(&sid),
-            None => self.by_identity.get_mut(&identity),
-        }
-    }
 }
 
 /// What time did.
@@ -490,8 +405,4 @@ pub(crate) struct Expired {
 
 fn is_timed(stream: &Stream) -> bool {
     !stream.ended() && (stream.idle.is_some() || stream.left.is_some())
-}
-
-fn key_of(stream: &Stream) -> (Option<ParticipantSid>, Identity) {
-    (stream.info.publisher.clone(), stream.info.sender.clone())
 }

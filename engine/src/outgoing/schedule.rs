@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 
 use lkstream_proto::limits::CHUNK_BYTES;
 
+use crate::slots::Key;
+
 /// Bytes of packets that one turn is worth: about one full chunk.
 pub(crate) const TURN_BYTES: i64 = CHUNK_BYTES as i64;
 
@@ -22,13 +24,13 @@ pub(crate) struct Place {
 /// The streams that have something to send, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    fresh: VecDeque<u64>,
-    steady: VecDeque<u64>,
+    fresh: VecDeque<Key>,
+    steady: VecDeque<Key>,
 }
 
 impl Schedule {
     /// The stream has something to send.
-    pub(crate) fn wake(&mut self, key: u64, place: &mut Place) {
+    pub(crate) fn wake(&mut self, key: Key, place: &mut Place) {
         if !place.queued {
             place.queued = true;
             place.credit = TURN_BYTES;
@@ -38,7 +40,7 @@ impl Schedule {
 
     /// The stream in front. Follow with [`spend`](Schedule::spend), [`pass`](Schedule::pass) or
     /// [`drop_front`](Schedule::drop_front).
-    pub(crate) fn front(&self) -> Option<u64> {
+    pub(crate) fn front(&self) -> Option<Key> {
         self.fresh.front().or_else(|| self.steady.front()).copied()
     }
 
@@ -76,7 +78,7 @@ impl Schedule {
         self.steady.clear();
     }
 
-    fn pop(&mut self) -> Option<u64> {
+    fn pop(&mut self) -> Option<Key> {
         self.fresh.pop_front().or_else(|| self.steady.pop_front())
     }
 }

@@ -1,6 +1,6 @@
 //! All outgoing streams of an engine, and what goes out next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use lkstream_proto::packet::DataPacket;
@@ -17,19 +17,20 @@ use crate::engine::Lost;
 use crate::event::Event;
 use crate::limits;
 use crate::publish::PublishError;
+use crate::slots::{Key, Slots};
 
 /// What a packet in the outbox was part of; `None` for packets of no stream.
 type Part = Option<StreamPart>;
 
 #[derive(Debug)]
 struct StreamPart {
-    stream: u64,
+    stream: Key,
     payload: usize,
     last: bool,
 }
 
-/// Its key in the schedule; streams count from 1.
-const PUBLISHED: u64 = 0;
+/// Its key in the schedule, which no stream has.
+const PUBLISHED: Key = Key::NONE;
 
 /// Packets of an application that are no streams. They take turns with the streams.
 #[derive(Debug, Default)]
@@ -43,8 +44,7 @@ struct Published {
 
 #[derive(Debug)]
 pub(crate) struct Table {
-    streams: BTreeMap<u64, Stream>,
-    next: u64,
+    streams: Slots<Stream>,
     schedule: Schedule,
     /// Packets of no stream: they go first.
     control: VecDeque<DataPacket>,
@@ -61,8 +61,7 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(config: &Config) -> Table {
         Table {
-            streams: BTreeMap::new(),
-            next: 0,
+            streams: Slots::default(),
             schedule: Schedule::default(),
             control: VecDeque::new(),
             published: Published::default(),
@@ -85,28 +84,29 @@ impl Table {
     }
 
     pub(crate) fn get(&self, id: OutgoingId) -> Option<&Stream> {
-        self.streams.get(&id.0).filter(|stream| !stream.released)
+        self.streams.get(id.0).filter(|stream| !stream.released)
     }
 
     /// Whether a stream that is not flushed has this id.
     pub(crate) fn has_id(&self, id: &str) -> bool {
-        self.streams
-            .values()
-            .any(|stream| stream.info.id.as_str() == id && stream.state != OutgoingState::Flushed)
+        self.streams.iter().any(|(_, stream)| {
+            stream.info.id.as_str() == id && stream.state != OutgoingState::Flushed
+        })
     }
 
-    pub(crate) fn add(&mut self, mut stream: Stream) -> OutgoingId {
-        self.next += 1;
-        self.schedule.wake(self.next, &mut stream.place);
-        self.streams.insert(self.next, stream);
-        OutgoingId(self.next)
+    pub(crate) fn add(&mut self, stream: Stream) -> OutgoingId {
+        let key = self.streams.add(stream);
+        if let Some(stream) = self.streams.get_mut(key) {
+            self.schedule.wake(key, &mut stream.place);
+        }
+        OutgoingId(key)
     }
 
     /// Deflaters for streams that are to be compressed; `None` when enough streams are.
     pub(crate) fn deflaters(&mut self) -> Option<&mut Deflaters> {
-        let is_in_use = |stream: &&Stream| stream.deflater.is_some();
-        let free = self.streams.len() < limits::DEFLATERS
-            || self.streams.values().filter(is_in_use).count() < limits::DEFLATERS;
+        let in_use = self.streams.iter().map(|(_, stream)| &stream.deflater);
+        let free =
+            self.streams.len() < limits::DEFLATERS || in_use.flatten().count() < limits::DEFLATERS;
         free.then_some(&mut self.deflaters)
     }
 
@@ -116,7 +116,7 @@ impl Table {
         id: OutgoingId,
         change: impl FnOnce(&mut Stream) -> R,
     ) -> Option<R> {
-        let stream = self.streams.get_mut(&id.0)?;
+        let stream = self.streams.get_mut(id.0)?;
         let result = change(stream);
         if stream.has_packet() {
             self.schedule.wake(id.0, &mut stream.place);
@@ -126,7 +126,7 @@ impl Table {
             OutgoingState::Flushed | OutgoingState::Lost(_)
         );
         if stream.released && over {
-            self.streams.remove(&id.0);
+            self.streams.remove(id.0);
         }
         Some(result)
     }
@@ -228,7 +228,7 @@ impl Table {
                 self.outbox.put(bytes.clone(), None);
                 return Some(bytes);
             }
-            let Some(stream) = self.streams.get_mut(&key) else {
+            let Some(stream) = self.streams.get_mut(key) else {
                 self.schedule.drop_front();
                 continue;
             };
@@ -278,14 +278,14 @@ impl Table {
 
     fn note(&mut self, part: Part, events: &mut VecDeque<Event>) {
         let Some(part) = part else { return };
-        let Some(stream) = self.streams.get_mut(&part.stream) else {
+        let Some(stream) = self.streams.get_mut(part.stream) else {
             return;
         };
         stream.acknowledged += part.payload as u64;
         if part.last {
             stream.state = OutgoingState::Flushed;
             if stream.released {
-                self.streams.remove(&part.stream);
+                self.streams.remove(part.stream);
             } else {
                 events.push_back(Event::Flushed(OutgoingId(part.stream)));
             }
@@ -300,11 +300,17 @@ impl Table {
         self.lossy.clear();
         self.lossy_bytes = 0;
         self.outbox = Outbox::new();
-        self.streams.retain(|_, stream| !stream.released);
-        for (key, stream) in &mut self.streams {
-            if matches!(stream.state, OutgoingState::Open | OutgoingState::Closing) {
+        let mut keys: Vec<Key> = self.streams.iter().map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        for key in keys {
+            let Some(stream) = self.streams.get_mut(key) else {
+                continue;
+            };
+            if stream.released {
+                self.streams.remove(key);
+            } else if matches!(stream.state, OutgoingState::Open | OutgoingState::Closing) {
                 stream.lose(cause.clone());
-                events.push_back(Event::OutgoingLost(OutgoingId(*key)));
+                events.push_back(Event::OutgoingLost(OutgoingId(key)));
             }
         }
     }

@@ -236,7 +236,7 @@ impl Side {
                     assert!(!again, "{} was opened twice", info.id);
                     self.reading.push(Reading {
                         id,
-                        name: info.id,
+                        name: info.id.clone(),
                         content: Vec::new(),
                         end: None,
                         pace: if draw.one_in(12) {

@@ -610,7 +610,7 @@ fn receiver_case_19_an_agent_speaks_for_a_user() {
         .unwrap();
     let (id, info) = bob.opened();
     assert_eq!(info.sender, "user");
-    assert_eq!(info.publisher.unwrap(), "PA_agent");
+    assert_eq!(info.publisher, Some("PA_agent".into()));
     bob.take_packet(as_agent("agent", chunk("s", 0, "spoken")))
         .unwrap();
     bob.take_packet(as_agent("agent", trailer("s"))).unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -144,7 +145,7 @@ impl Peer {
         taken
     }
 
-    pub(crate) fn header(&mut self, header: Header) -> (IncomingId, StreamInfo) {
+    pub(crate) fn header(&mut self, header: Header) -> (IncomingId, Arc<StreamInfo>) {
         self.take(Value::StreamHeader(header)).unwrap();
         self.opened()
     }
@@ -156,7 +157,7 @@ impl Peer {
     }
 
     /// The stream that was opened last and not asked for yet.
-    pub(crate) fn opened(&mut self) -> (IncomingId, StreamInfo) {
+    pub(crate) fn opened(&mut self) -> (IncomingId, Arc<StreamInfo>) {
         self.drain();
         let at = self
             .events
