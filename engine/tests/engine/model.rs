@@ -1,22 +1,28 @@
-//! Two engines under random use, on virtual time: budgets hold, every stream ends exactly once,
-//! and what reads as finished is what was written.
+//! Two engines under random use, on virtual time: budgets hold, every stream goes to the listeners
+//! that it should, ends exactly once for each, and what reads as finished is what was written.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lkstream_engine::{
-    CloseError, Compress, Config, Content, Engine, Event, IncomingId, Lost, OpenOptions,
-    OutgoingId, OutgoingState, Read, ReadError, Receipts, StreamKind, TopicFilter, Written,
+    CloseError, Compress, Config, Content, Engine, Event, IncomingId, ListenerId, Lost,
+    OpenOptions, OutgoingId, OutgoingState, PeerFault, Read, ReadError, Receipts, Rule, StreamKind,
+    TopicFilter, Written,
 };
 use lkstream_proto::id::StreamId;
 use lkstream_proto::packet::Channel;
 
+use crate::claims::{Claims, Opening};
 use crate::script::noise;
 
 const READER_BUDGET: usize = 120_000;
 const CONNECTION_BUDGET: usize = 300_000;
 const WRITE_WINDOW: usize = 60_000;
+const MAX_INCOMING: usize = 24;
+/// Listeners of one side at most, and so copies of one stream.
+const LISTENERS: usize = 8;
+const TOPICS: [&str; 3] = ["chat", "chat.news", "files"];
 
 /// Random numbers that a seed repeats.
 struct Draw(u64);
@@ -58,6 +64,7 @@ struct Writing {
 #[derive(Debug)]
 struct Reading {
     id: IncomingId,
+    listener: ListenerId,
     name: StreamId,
     content: Vec<u8>,
     end: Option<Result<(), ReadError>>,
@@ -66,7 +73,13 @@ struct Reading {
 }
 
 struct Side {
+    name: &'static str,
     engine: Engine,
+    claims: Claims,
+    /// Streams that were opened since the last packet, and who got them.
+    opened: Vec<(StreamId, ListenerId)>,
+    unclaimed: Vec<StreamId>,
+    all_unclaimed: u64,
     writing: Vec<Writing>,
     reading: Vec<Reading>,
     /// Packets on their way to this side.
@@ -77,22 +90,23 @@ struct Side {
 }
 
 impl Side {
-    fn new(name: &str, seed: u64, now: Instant) -> Side {
+    fn new(name: &'static str, seed: u64) -> Side {
         let config = Config {
             reader_budget: READER_BUDGET,
             connection_budget: CONNECTION_BUDGET,
             write_window: WRITE_WINDOW,
             max_unacknowledged: 200_000,
-            max_incoming: 24,
-            max_incoming_per_publisher: 24,
+            max_incoming: MAX_INCOMING,
+            max_incoming_per_publisher: MAX_INCOMING,
             ..Config::default()
         };
-        let mut engine = Engine::new(config, seed);
-        engine.set_local(now, name.into(), format!("PA_{name}").as_str().into());
-        engine.listen(StreamKind::Bytes, TopicFilter::Any);
-        engine.listen(StreamKind::Text, "text".into());
         Side {
-            engine,
+            name,
+            engine: Engine::new(config, seed),
+            claims: Claims::default(),
+            opened: Vec::new(),
+            unclaimed: Vec::new(),
+            all_unclaimed: 0,
             writing: Vec::new(),
             reading: Vec::new(),
             wire: VecDeque::new(),
@@ -100,6 +114,24 @@ impl Side {
             taken: 0,
             delivered: VecDeque::new(),
         }
+    }
+
+    /// Registers or drops a listener; streams that are open stay with whom they went to.
+    fn listen(&mut self, draw: &mut Draw) {
+        if self.claims.len() == LISTENERS || draw.one_in(3) && self.claims.len() > 0 {
+            let gone = draw.below(self.claims.len() as u64) as usize;
+            self.claims.unlisten(&mut self.engine, gone);
+            return;
+        }
+        let kind = [StreamKind::Text, StreamKind::Bytes][draw.below(2) as usize];
+        let filter = match draw.below(6) {
+            0 | 1 => TOPICS[draw.below(3) as usize].into(),
+            2 => TopicFilter::Prefix("chat".into()),
+            3 => TopicFilter::Prefix("chat.".into()),
+            4 => TopicFilter::Prefix(String::new()),
+            _ => TopicFilter::Any,
+        };
+        self.claims.listen(&mut self.engine, kind, filter);
     }
 
     fn open(&mut self, draw: &mut Draw) {
@@ -117,9 +149,10 @@ impl Side {
             1 => draw.below(20_000),
             _ => draw.below(400_000),
         } as usize;
-        let (kind, topic, content) = if draw.one_in(3) {
+        let topic = TOPICS[draw.below(3) as usize];
+        let (kind, content) = if draw.one_in(3) {
             let text = "\u{1f600}a\u{20ac}".repeat(len / 8 + 1);
-            (Content::text(), "text", Bytes::from(text))
+            (Content::text(), Bytes::from(text))
         } else {
             let mut content = noise(draw.below(u64::MAX), len);
             if draw.one_in(2) {
@@ -128,7 +161,7 @@ impl Side {
                     .iter_mut()
                     .for_each(|byte| *byte = b'a' + *byte % 26);
             }
-            (Content::bytes("b"), "bytes", Bytes::from(content))
+            (Content::bytes("b"), Bytes::from(content))
         };
         let mut options = OpenOptions::new(kind, topic, std::time::UNIX_EPOCH);
         options.total_length = draw.one_in(2).then_some(content.len() as u64);
@@ -231,10 +264,14 @@ impl Side {
     fn events(&mut self, draw: &mut Draw) {
         while let Some(event) = self.engine.poll_event() {
             match event {
-                Event::Opened { id, info, .. } => {
-                    let again = self.reading.iter().any(|reading| reading.name == info.id);
-                    assert!(!again, "{} was opened twice", info.id);
+                Event::Opened { listener, id, info } => {
+                    self.opened.push((info.id.clone(), listener));
+                    let mut readings = self.reading.iter();
+                    let again =
+                        readings.any(|each| each.name == info.id && each.listener == listener);
+                    assert!(!again, "{} was opened twice for {listener:?}", info.id);
                     self.reading.push(Reading {
+                        listener,
                         id,
                         name: info.id.clone(),
                         content: Vec::new(),
@@ -246,6 +283,7 @@ impl Side {
                         },
                     });
                 }
+                Event::Unclaimed(info) => self.unclaimed.push(info.id.clone()),
                 Event::Flushed(id) => {
                     let writing = self
                         .writing
@@ -278,6 +316,34 @@ impl Side {
             .sum()
     }
 
+    /// Compares what a packet opened with what it should have.
+    fn check_claims(&mut self, header: Option<Opening>, taken: &Result<(), PeerFault>) {
+        let opened = std::mem::take(&mut self.opened);
+        let unclaimed = std::mem::take(&mut self.unclaimed);
+        self.all_unclaimed += unclaimed.len() as u64;
+        assert_eq!(self.engine.counters().unclaimed, self.all_unclaimed);
+        let Some(header) = header else {
+            assert!(opened.is_empty() && unclaimed.is_empty());
+            return;
+        };
+        let claimants = self.claims.of(&header);
+        if claimants.is_empty() {
+            assert_eq!((opened, unclaimed), (vec![], vec![header.id]));
+            return;
+        }
+        assert!(unclaimed.is_empty());
+        // All of them, or none where there is no room for all.
+        let rule = taken.as_ref().err().map(|fault| &fault.rule);
+        if matches!(rule, Some(Rule::TooManyStreams { .. })) {
+            assert!(opened.is_empty());
+            let existing = self.reading.iter().filter(|each| each.end.is_none());
+            assert!(existing.count() + claimants.len() > MAX_INCOMING);
+        } else {
+            let expected = claimants.into_iter().map(|each| (header.id.clone(), each));
+            assert_eq!(opened, expected.collect::<Vec<_>>());
+        }
+    }
+
     /// Moves packets of `self` to `other`, as far as a window of the wire allows.
     fn transmit(&mut self, other: &mut Side) {
         while other.wire.len() < 6 {
@@ -300,11 +366,14 @@ impl Side {
             };
             other.taken += packet.len() as u64;
             other.delivered.push_back(other.taken);
-            // Streams beyond the limit are refused: that is in the model, too.
-            let _ = self.engine.handle_packet(now, Channel::Reliable, packet);
+            self.events(draw);
+            let header = Opening::of(&packet);
+            let taken = self.engine.handle_packet(now, Channel::Reliable, packet);
+            self.events(draw);
+            self.check_claims(header, &taken);
             let unread = self.unread();
             assert!(
-                unread <= CONNECTION_BUDGET + 16_000,
+                unread <= CONNECTION_BUDGET + LISTENERS * 16_000,
                 "{unread} bytes unread"
             );
         }
@@ -320,8 +389,14 @@ fn run(seed: u64) {
     println!("model seed {seed}");
     let mut draw = Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut now = Instant::now();
-    let mut alice = Side::new("alice", seed, now);
-    let mut bob = Side::new("bob", seed + 1, now);
+    let mut alice = Side::new("alice", seed);
+    let mut bob = Side::new("bob", seed + 1);
+    for side in [&mut alice, &mut bob] {
+        side.listen(&mut draw);
+        side.engine
+            .set_local(now, side.name.into(), format!("PA_{}", side.name).into());
+        side.listen(&mut draw);
+    }
     let turns = 1_500;
     for turn in 0..turns {
         now += Duration::from_millis(draw.below(20));
@@ -333,6 +408,9 @@ fn run(seed: u64) {
             };
             if turn < turns / 2 && draw.one_in(12) {
                 me.open(&mut draw);
+            }
+            if draw.one_in(20) {
+                me.listen(&mut draw);
             }
             me.write(&mut draw);
             me.transmit(peer);
@@ -388,9 +466,11 @@ fn run(seed: u64) {
         (finished, side.reading.len() - finished)
     };
     println!(
-        "  finished and failed: {:?} and {:?}",
+        "  finished and failed: {:?} and {:?}, unclaimed: {} and {}",
         ends(&alice),
-        ends(&bob)
+        ends(&bob),
+        alice.all_unclaimed,
+        bob.all_unclaimed
     );
 }
 
