@@ -61,8 +61,8 @@ pub const KEYED_PARTICIPANTS: usize = 4096;
 pub const COMPRESS_FROM_BYTES: usize = 512;
 /// First bytes of a payload that are compressed to see whether the rest is worth it.
 pub const SAMPLE_BYTES: usize = 8 * 1024;
-/// Level of the deflate encoder: the first that makes a fifth of logs, for a third of what the usual
-/// level 6 costs (docs/benchmarks.md).
+/// Level of the deflate encoder: the first that makes less than a fifth of logs, for a quarter of
+/// what the usual level 6 costs (docs/benchmarks.md).
 pub const DEFLATE_LEVEL: u32 = 2;
 /// Payload bytes deflated in one go at most, so that a packet of data that shrinks a thousandfold
 /// does not keep the others waiting.

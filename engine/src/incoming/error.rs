@@ -21,7 +21,7 @@ pub enum ReadError {
     /// The sender left the room in mid-stream.
     #[error("{identity} left before the end of the stream")]
     SenderLeft {
-        /// Who left, as the stream shows its sender.
+        /// Who left: the publisher. An agent may have shown a user as the sender instead.
         identity: Identity,
     },
     /// Our own connection ended in mid-stream.
