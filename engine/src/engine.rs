@@ -27,7 +27,7 @@ use crate::listener::{ListenerId, Listeners, TopicFilter};
 use crate::outgoing::{self, Outgoing, OutgoingId};
 use crate::participants::{Capabilities, Participants};
 use crate::rpc::Rpc;
-use crate::stream::StreamKind;
+use crate::stream::{Content, StreamKind};
 
 /// Why the connection ended, as the driver says it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -88,8 +88,8 @@ pub struct Engine {
     duplicates: Duplicates,
     listeners: Listeners,
     events: VecDeque<Event>,
-    /// Events of no stream among `events`, and the bytes they keep.
-    loose: usize,
+    /// What each event of no stream among `events` is charged, and all of them.
+    loose: VecDeque<usize>,
     loose_bytes: usize,
     counters: Counters,
     random: u64,
@@ -113,7 +113,7 @@ impl Engine {
             duplicates: Duplicates::new(SEQUENCE_MEMORY, limits::PUBLISHERS_REMEMBERED),
             listeners: Listeners::default(),
             events: VecDeque::new(),
-            loose: 0,
+            loose: VecDeque::new(),
             loose_bytes: 0,
             counters: Counters::default(),
             random,
@@ -217,9 +217,8 @@ impl Engine {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
-        if let Some(bytes) = loose_bytes(&event) {
-            self.loose -= 1;
-            self.loose_bytes -= bytes;
+        if is_loose(&event) {
+            self.loose_bytes -= self.loose.pop_front().unwrap_or_default();
         }
         self.rpc.unpolled -= usize::from(matches!(event, Event::CallEnded { .. }));
         Some(event)
@@ -246,7 +245,7 @@ impl Engine {
     /// the reliable channel unread until some is taken.
     pub fn is_over_budget(&self) -> bool {
         self.incoming.is_over_budget()
-            || self.loose >= limits::LOOSE_EVENTS
+            || self.loose.len() >= limits::LOOSE_EVENTS
             || self.loose_bytes >= self.config.reader_budget
             || self.held_bytes >= self.config.connection_budget
     }
@@ -335,13 +334,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Queues an event of no stream, unless too many wait.
-    fn push_loose(&mut self, event: Event) {
-        let Some(bytes) = loose_bytes(&event) else {
-            return;
-        };
-        if self.loose >= 2 * limits::LOOSE_EVENTS
-            || self.loose_bytes + bytes
+    /// Queues an event of no stream, unless too many wait. It is charged with its whole packet,
+    /// which what is kept of it may be a slice of.
+    fn push_loose(&mut self, event: Event, packet: usize) {
+        let charge = packet + (1 + parts(&event)) * limits::QUEUED_OVERHEAD_BYTES;
+        if self.loose.len() >= 2 * limits::LOOSE_EVENTS
+            || self.loose_bytes + charge
                 > self
                     .config
                     .reader_budget
@@ -350,8 +348,8 @@ impl Engine {
             self.counters.dropped_events += 1;
             return;
         }
-        self.loose += 1;
-        self.loose_bytes += bytes;
+        self.loose.push_back(charge);
+        self.loose_bytes += charge;
         self.events.push_back(event);
     }
 
@@ -401,29 +399,28 @@ impl Engine {
     }
 }
 
-/// What an event of no stream keeps in memory; `None` for events of streams, which are bounded by
-/// the number of streams.
-fn loose_bytes(event: &Event) -> Option<usize> {
+/// Whether an event is of no stream. Events of streams are bounded by the number of streams.
+fn is_loose(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::UserPacket(_)
+            | Event::Receipt { .. }
+            | Event::Unclaimed(_)
+            | Event::SipDtmf { .. }
+            | Event::Chat { .. }
+            | Event::Transcription { .. }
+    )
+}
+
+/// Parts of an event that are kept one by one, each larger in memory than on the wire.
+fn parts(event: &Event) -> usize {
     match event {
-        Event::SipDtmf { dtmf, .. } => Some(dtmf.digit.len() + limits::QUEUED_OVERHEAD_BYTES),
-        Event::Chat { message, .. } => {
-            let text = message.id.len() + message.message.len();
-            Some(text + limits::QUEUED_OVERHEAD_BYTES)
-        }
-        Event::Transcription { transcription, .. } => {
-            let segments = transcription.segments.iter();
-            let text: usize = segments
-                .map(|each| each.text.len() + each.id.len() + limits::QUEUED_OVERHEAD_BYTES)
-                .sum();
-            Some(text + limits::QUEUED_OVERHEAD_BYTES)
-        }
-        Event::UserPacket(message) => Some(message.payload.len() + limits::QUEUED_OVERHEAD_BYTES),
-        Event::Receipt { .. } => Some(limits::QUEUED_OVERHEAD_BYTES),
-        Event::Unclaimed(info) => {
-            let attributes: usize = info.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
-            Some(attributes + info.mime_type.len() + limits::QUEUED_OVERHEAD_BYTES)
-        }
-        _ => None,
+        Event::Transcription { transcription, .. } => transcription.segments.len(),
+        Event::Unclaimed(info) => match &info.content {
+            Content::Text { attachments, .. } => info.attributes.len() + attachments.len(),
+            Content::Bytes { .. } => info.attributes.len(),
+        },
+        _ => 0,
     }
 }
 

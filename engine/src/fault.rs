@@ -50,6 +50,14 @@ pub enum Rule {
         /// Bytes allowed.
         max_size: usize,
     },
+    /// The header of a text names too many attachments.
+    #[error("{count} attachments, at most {limit} allowed")]
+    TooManyAttachments {
+        /// Attachments named.
+        count: usize,
+        /// Attachments allowed.
+        limit: usize,
+    },
     /// Too many streams exist at once.
     #[error("{limit} incoming streams exist already")]
     TooManyStreams {

@@ -30,6 +30,9 @@ pub const ATTRIBUTES: usize = 256;
 /// Bytes of a header's or trailer's attributes. Official senders stop at 15 000, the size of a
 /// header packet (protocol.md §5.2).
 pub const ATTRIBUTE_BYTES: usize = 32 * 1024;
+/// Attachments that the header of a text may name. The 15 000 bytes of an official header hold fewer
+/// than 400 UUIDs (protocol.md §5.2).
+pub const ATTACHMENTS: usize = 1024;
 /// Payload bytes of a stream, uncompressed (protocol.md §5.6).
 pub const PAYLOAD_BYTES: u64 = 5_000_000_000;
 /// Bytes an outgoing stream may queue (architecture.md §4).

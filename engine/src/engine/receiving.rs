@@ -19,7 +19,7 @@ use crate::incoming::{
     Arrived, Asked, Encoding, IncomingId, Limit, Opening, Publisher, ReadError, Stream,
 };
 use crate::limits;
-use crate::stream::{self, Attributes, StreamInfo, from_millis};
+use crate::stream::{self, Attributes, Content, StreamInfo, from_millis};
 
 /// What the envelope says about who sent a packet, and what the packet weighs.
 pub(super) struct Envelope<'a> {
@@ -173,20 +173,21 @@ impl Engine {
             }
             Some(Value::SipDtmf(dtmf)) => {
                 let from = Identity::from(envelope.identity);
-                self.push_loose(Event::SipDtmf { from, dtmf });
+                self.push_loose(Event::SipDtmf { from, dtmf }, envelope.size);
                 Ok(())
             }
             Some(Value::ChatMessage(message)) => {
                 let from = Identity::from(envelope.identity);
-                self.push_loose(Event::Chat { from, message });
+                self.push_loose(Event::Chat { from, message }, envelope.size);
                 Ok(())
             }
             Some(Value::Transcription(transcription)) => {
                 let from = Identity::from(envelope.identity);
-                self.push_loose(Event::Transcription {
+                let event = Event::Transcription {
                     from,
                     transcription,
-                });
+                };
+                self.push_loose(event, envelope.size);
                 Ok(())
             }
             _ => {
@@ -220,6 +221,14 @@ impl Engine {
         };
         let content = header.content;
         let content = content.ok_or_else(|| broken(Rule::NoContentHeader))?;
+        if let Content::Text { attachments, .. } = &content
+            && attachments.len() > limits::ATTACHMENTS
+        {
+            return Err(broken(Rule::TooManyAttachments {
+                count: attachments.len(),
+                limit: limits::ATTACHMENTS,
+            }));
+        }
         let encoding = match Compression::try_from(header.compression) {
             Ok(Compression::None) => Encoding::Plain,
             Ok(Compression::DeflateRaw) => Encoding::DeflateRaw,
@@ -264,7 +273,7 @@ impl Engine {
         let is_call = is_call(&info);
         if listener.is_none() && !is_call {
             self.counters.unclaimed += 1;
-            self.push_loose(Event::Unclaimed(info));
+            self.push_loose(Event::Unclaimed(info), envelope.size);
             return Ok(());
         }
         let copies = match &listener {
@@ -449,23 +458,27 @@ impl Engine {
                 .ok()
                 .and_then(|receipt| Some((Status::try_from(receipt.status).ok()?, receipt)));
             match status {
-                Some((status, receipt)) => self.push_loose(Event::Receipt {
-                    stream: StreamId::from(receipt.stream_id),
-                    from,
-                    status,
-                    bytes_received: receipt.bytes_received,
-                }),
+                Some((status, receipt)) => {
+                    let event = Event::Receipt {
+                        stream: StreamId::from(receipt.stream_id),
+                        from,
+                        status,
+                        bytes_received: receipt.bytes_received,
+                    };
+                    self.push_loose(event, envelope.size);
+                }
                 None => self.counters.other_packets += 1,
             }
             return;
         }
-        self.push_loose(Event::UserPacket(UserMessage {
+        let message = UserMessage {
             channel,
             from,
             publisher: sid(envelope),
             topic: user.topic.map(Topic::from),
             payload: user.payload,
-        }));
+        };
+        self.push_loose(Event::UserPacket(message), envelope.size);
     }
 
     /// Fails a stream of which a part is encrypted otherwise than its header (stream case 6).

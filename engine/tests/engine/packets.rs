@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lkstream_engine::encryption::Keyring;
 use lkstream_engine::{Config, Content, Engine, Event, Lost, Message, OpenOptions, PublishError};
 use lkstream_proto::packet::{
-    Channel, ChatMessage, DataPacket, SipDtmf, Transcription, UserPacket, Value,
+    Channel, ChatMessage, DataPacket, Header, SipDtmf, Transcription, UserPacket, Value,
 };
 
 use crate::script::*;
@@ -319,6 +319,53 @@ fn unread_packets_of_all_kinds_push_back_and_are_bounded() {
     assert!(peer.engine.counters().dropped_events > 50);
     peer.drain();
     assert!(!peer.engine.is_over_budget());
+}
+
+/// Whatever part of a packet is large: what is kept of it, or keeps its buffer, is charged.
+#[test]
+fn unread_events_are_charged_with_their_whole_packets() {
+    let long = "x".repeat(60_000);
+    let user = |user: UserPacket| {
+        Value::User(UserPacket {
+            payload: "x".into(),
+            ..user
+        })
+    };
+    let values = [
+        user(UserPacket {
+            topic: Some(long.clone()),
+            ..UserPacket::default()
+        }),
+        // Not shown, but the payload is a slice of it.
+        user(UserPacket {
+            id: Some(long.clone()),
+            ..UserPacket::default()
+        }),
+        Value::StreamHeader(Header {
+            topic: long.clone(),
+            ..text_header("s")
+        }),
+        Value::SipDtmf(SipDtmf {
+            code: 1,
+            digit: long.clone(),
+        }),
+    ];
+    for value in values {
+        let mut peer = Peer::bob();
+        let packet = from_alice(value).to_bytes();
+        let mut taken = 0;
+        while !peer.engine.is_over_budget() {
+            peer.engine
+                .handle_packet(peer.now, Channel::Reliable, packet.clone())
+                .unwrap();
+            taken += 1;
+            assert!(taken <= 80, "{taken} packets do not fill 4 MiB");
+        }
+        assert!(taken >= 60, "{taken} packets fill 4 MiB");
+        peer.drain();
+        assert_eq!(peer.events.len(), taken);
+        assert!(!peer.engine.is_over_budget());
+    }
 }
 
 #[test]

@@ -989,6 +989,35 @@ fn attributes_are_limited() {
     }
 }
 
+/// An id of nothing is two bytes in a header and more than twenty times that in memory.
+#[test]
+fn attachments_are_limited() {
+    let mut bob = Peer::bob();
+    let with = |id: &str, attachments: usize| Header {
+        content: Some(WireContent::Text(TextHeader {
+            attached_stream_ids: vec![String::new(); attachments],
+            ..TextHeader::default()
+        })),
+        ..text_header(id)
+    };
+    let (_, info) = bob.header(with("most", 1024));
+    match &info.content {
+        Content::Text { attachments, .. } => assert_eq!(attachments.len(), 1024),
+        other => panic!("{other:?}"),
+    }
+    let fault = bob
+        .take(Value::StreamHeader(with("more", 1025)))
+        .unwrap_err();
+    assert_eq!(
+        fault.rule,
+        Rule::TooManyAttachments {
+            count: 1025,
+            limit: 1024
+        }
+    );
+    assert_eq!(fault.stream.unwrap(), "more");
+}
+
 #[test]
 fn streams_are_limited_for_each_and_for_all() {
     let mut bob = Peer::with(Config {
