@@ -241,7 +241,11 @@ impl Side {
             }
             let mut incoming = self.engine.incoming(reading.id).unwrap();
             for _ in 0..1 + draw.below(6) {
-                match incoming.read(now) {
+                let read = incoming.read(now);
+                if matches!(read, Read::Finished(_) | Read::Failed(_)) {
+                    assert_eq!(incoming.read(now), read, "nothing comes after the end");
+                }
+                match read {
                     Read::Piece(piece) => reading.content.extend_from_slice(&piece),
                     Read::Pending => break,
                     Read::Finished(summary) => {
