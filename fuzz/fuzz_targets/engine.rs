@@ -1,14 +1,16 @@
-//! Any use of two engines with any packets in between: no panic, and a stream ends once.
+//! Any use of two engines with any packets in between: no panic, a stream goes to the listeners that
+//! it should, and ends once for each.
 #![no_main]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use lkstream_engine::{
-    Config, Content, Engine, Event, IncomingId, Lost, OpenOptions, Outcome, OutgoingId, Read,
-    Receipts, StreamKind, TopicFilter,
+    Config, Content, Engine, Event, IncomingId, ListenerId, Lost, OpenOptions, Outcome, OutgoingId,
+    Read, Receipts, StreamInfo, StreamKind, TopicFilter,
 };
 use lkstream_proto::packet::Channel;
 
@@ -16,6 +18,7 @@ use lkstream_proto::packet::Channel;
 enum Step {
     Open {
         text: bool,
+        topic: u8,
         receipts: bool,
         to: bool,
     },
@@ -61,13 +64,26 @@ enum Step {
     Leave,
     LoseConnection,
     Rejoin,
+    Listen {
+        text: bool,
+        filter: u8,
+    },
+    Unlisten {
+        which: u8,
+    },
 }
+
+const TOPICS: [&str; 3] = ["t", "t.more", "other"];
+/// Listeners at once.
+const LISTENERS: usize = 6;
 
 /// Two engines and what their users hold.
 struct Pair {
     now: Instant,
     alice: Engine,
     bob: Engine,
+    /// Bob's listeners, in the order of their registration.
+    listening: Vec<(ListenerId, StreamKind, TopicFilter)>,
     outgoing: Vec<OutgoingId>,
     /// With the end that the reader was told, if it was.
     incoming: Vec<(IncomingId, Option<Read>)>,
@@ -87,12 +103,13 @@ impl Pair {
         let (mut alice, mut bob) = (Engine::new(config(), 1), Engine::new(config(), 2));
         alice.set_local(now, "alice".into(), "PA_alice".into());
         bob.set_local(now, "bob".into(), "PA_bob".into());
-        bob.listen(StreamKind::Text, TopicFilter::Any);
-        bob.listen(StreamKind::Bytes, TopicFilter::Any);
+        let listening = [StreamKind::Text, StreamKind::Bytes]
+            .map(|kind| (bob.listen(kind, TopicFilter::Any), kind, TopicFilter::Any));
         Pair {
             now,
             alice,
             bob,
+            listening: listening.into(),
             outgoing: Vec::new(),
             incoming: Vec::new(),
             polled: 0,
@@ -110,15 +127,33 @@ impl Pair {
         let _ = self.bob.handle_packet(self.now, channel, bytes);
     }
 
+    /// Who shall get a stream: all that fit best, in the order of their registration.
+    fn claimants(&self, info: &StreamInfo) -> Vec<ListenerId> {
+        let fits = self.listening.iter().filter_map(|(id, kind, filter)| {
+            let rank = rank(filter, info.topic.as_str())?;
+            (*kind == info.kind()).then_some((rank, *id))
+        });
+        let fits: Vec<_> = fits.collect();
+        let best = fits.iter().map(|(rank, _)| *rank).max();
+        let best = fits.iter().filter(|(rank, _)| Some(*rank) == best);
+        best.map(|(_, id)| *id).collect()
+    }
+
     fn step(&mut self, step: Step) {
         match step {
-            Step::Open { text, receipts, to } => {
+            Step::Open {
+                text,
+                topic,
+                receipts,
+                to,
+            } => {
                 let content = if text {
                     Content::text()
                 } else {
                     Content::bytes("b")
                 };
-                let mut options = OpenOptions::new(content, "t", SystemTime::UNIX_EPOCH);
+                let mut options =
+                    OpenOptions::new(content, topic_of(topic), SystemTime::UNIX_EPOCH);
                 if receipts {
                     options.receipts = Receipts::Request;
                 }
@@ -232,18 +267,69 @@ impl Pair {
             Step::Rejoin => self
                 .bob
                 .set_local(self.now, "bob".into(), "PA_again".into()),
+            Step::Listen { text, filter } => {
+                if self.listening.len() < LISTENERS {
+                    let kind = if text {
+                        StreamKind::Text
+                    } else {
+                        StreamKind::Bytes
+                    };
+                    let filter = match filter % 6 {
+                        0 => TopicFilter::Any,
+                        1 => TopicFilter::Prefix(String::new()),
+                        2 => TopicFilter::Prefix("t".into()),
+                        _ => topic_of(filter).into(),
+                    };
+                    let id = self.bob.listen(kind, filter.clone());
+                    self.listening.push((id, kind, filter));
+                }
+            }
+            Step::Unlisten { which } => {
+                if let Some(at) = pick(which, self.listening.len()) {
+                    let (id, ..) = self.listening.remove(at);
+                    self.bob.unlisten(id);
+                }
+            }
         }
         while let Some(packet) = self.bob.poll_packet() {
             let _ = self
                 .alice
                 .handle_packet(self.now, packet.channel, packet.bytes);
         }
+        let mut opened: Vec<(Arc<StreamInfo>, Vec<ListenerId>)> = Vec::new();
         while let Some(event) = self.bob.poll_event() {
-            if let Event::Opened { id, .. } = event {
-                self.incoming.push((id, None));
+            match event {
+                Event::Opened { listener, id, info } => {
+                    self.incoming.push((id, None));
+                    match opened
+                        .last_mut()
+                        .filter(|(last, _)| Arc::ptr_eq(last, &info))
+                    {
+                        Some((_, listeners)) => listeners.push(listener),
+                        None => opened.push((info, vec![listener])),
+                    }
+                }
+                Event::Unclaimed(info) => assert!(self.claimants(&info).is_empty()),
+                _ => {}
             }
         }
+        for (info, listeners) in opened {
+            assert_eq!(listeners, self.claimants(&info));
+        }
         while self.alice.poll_event().is_some() {}
+    }
+}
+
+fn topic_of(number: u8) -> &'static str {
+    TOPICS[usize::from(number) % TOPICS.len()]
+}
+
+/// How well a topic fits: a whole name before a longer prefix before a shorter one.
+fn rank(filter: &TopicFilter, topic: &str) -> Option<usize> {
+    match filter {
+        TopicFilter::Exact(exact) => (*exact == *topic).then_some(1_000),
+        TopicFilter::Prefix(prefix) => topic.strip_prefix(&**prefix).map(|_| prefix.len()),
+        TopicFilter::Any => Some(0),
     }
 }
 
