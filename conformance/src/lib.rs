@@ -1,5 +1,7 @@
 //! Simulated network, official peers, differential and interop tests.
 
+pub mod browser;
+pub mod endpoint;
 pub mod peers;
 pub mod process;
 pub mod simulation;

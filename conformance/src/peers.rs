@@ -17,16 +17,16 @@ pub const KEY: &str = "devkey";
 /// The API secret of every site; the official server wants 32 characters.
 pub const SECRET: &str = "secretsecretsecretsecretsecretsecret";
 
-fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest)
 }
 
-fn peers() -> PathBuf {
+pub(crate) fn peers() -> PathBuf {
     std::env::var_os("LKSTREAM_PEERS").map_or_else(|| repository().join(".peers"), PathBuf::from)
 }
 
-fn installed(path: PathBuf) -> Result<PathBuf, Failure> {
+pub(crate) fn installed(path: PathBuf) -> Result<PathBuf, Failure> {
     if path.exists() {
         Ok(path)
     } else {

@@ -7,6 +7,9 @@
 mod interop {
     mod agent;
     mod api;
+    mod chromium;
+    mod chromium_channels;
+    mod chromium_transfer;
     mod cut_short;
     mod encryption;
     mod lkstream_to_lkstream;

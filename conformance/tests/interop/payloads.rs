@@ -95,12 +95,12 @@ fn mixed(seed: u64, bytes: usize) -> String {
 
 /// SHA-256 in lower-case hexadecimal.
 pub(crate) fn sha256(data: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, data);
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hexadecimal(ring::digest::digest(&ring::digest::SHA256, data).as_ref())
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks one `stream` event of a scripted receiver against what was sent.

@@ -1,0 +1,150 @@
+//! Large transfers with a bare page in headless Chromium, and an ICE restart of the page in the middle of one.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use lkstream_conformance::endpoint::Endpoint;
+use lkstream_conformance::process::Failure;
+use lkstream_transport::{ChannelConfig, ChannelId, Event, PeerConfig, SendError};
+use ring::digest::{Context, SHA256};
+use serde_json::json;
+
+use super::chromium::{Client, Pair, noise, text};
+use super::payloads::hexadecimal;
+
+const BYTES: usize = 20_000_000;
+const MESSAGE: usize = 60_000;
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn each_way_at_once_when_the_page_offers() -> Result<(), Failure> {
+    each_way(
+        Pair::page_offers(Client::Endpoint, own_channel).await?,
+        Restart::No,
+    )
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn each_way_at_once_when_the_page_answers() -> Result<(), Failure> {
+    each_way(
+        Pair::page_answers(Client::Page, own_channel).await?,
+        Restart::No,
+    )
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn page_that_offered_restarts_ice() -> Result<(), Failure> {
+    let pair = Pair::page_offers(Client::Endpoint, own_channel).await?;
+    each_way(pair, Restart::InTheMiddle).await
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn page_that_answered_restarts_ice() -> Result<(), Failure> {
+    let pair = Pair::page_answers(Client::Page, own_channel).await?;
+    each_way(pair, Restart::InTheMiddle).await
+}
+
+fn own_channel(config: &mut PeerConfig) {
+    config.channels = vec![ChannelConfig::reliable("endpoint")];
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Restart {
+    No,
+    InTheMiddle,
+}
+
+/// Both sides send at the same time, each over its own channel.
+struct Transfer {
+    outgoing: Bytes,
+    sent: usize,
+    channel_out: ChannelId,
+    channel_in: ChannelId,
+    received: usize,
+    digest: Context,
+}
+
+impl Transfer {
+    /// Sends and receives what is possible now; whether `limit` bytes have come and `limit` bytes are acknowledged.
+    fn advance(&mut self, endpoint: &mut Endpoint, limit: usize) -> Option<Result<(), SendError>> {
+        while let Some(message) = endpoint.peer.receive(self.channel_in) {
+            self.received += message.len();
+            self.digest.update(&message);
+        }
+        while self.sent < self.outgoing.len() {
+            let end = self.outgoing.len().min(self.sent + MESSAGE);
+            let message = self.outgoing.slice(self.sent..end);
+            match endpoint
+                .peer
+                .send(Instant::now(), self.channel_out, message)
+            {
+                Ok(()) => self.sent = end,
+                Err(SendError::Full) => break,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let acknowledged = endpoint.peer.acknowledged(self.channel_out);
+        (self.received >= limit && acknowledged >= limit as u64).then_some(Ok(()))
+    }
+}
+
+async fn each_way(mut pair: Pair, restart: Restart) -> Result<(), Failure> {
+    let channel_in = pair.channel("page").await?.id;
+    let channel_out = pair.channel("endpoint").await?.id;
+    let mut transfer = Transfer {
+        outgoing: noise(1, BYTES),
+        sent: 0,
+        channel_out,
+        channel_in,
+        received: 0,
+        digest: Context::new(&SHA256),
+    };
+    let receive = json!({"label": "endpoint", "bytes": BYTES, "digest": true});
+    pair.call("receive_bytes", receive).await?;
+    let send = json!({"label": "page", "bytes": BYTES, "message": MESSAGE, "digest": true});
+    pair.call("send_bytes", send).await?;
+
+    if restart == Restart::InTheMiddle {
+        pair.endpoint
+            .until("a third", |endpoint| transfer.advance(endpoint, BYTES / 3))
+            .await??;
+        let credentials = pair.endpoint.peer.local_ufrag().to_owned();
+        let offer = pair.call("restart", json!({})).await?;
+        let answer = pair
+            .endpoint
+            .peer
+            .handle_reoffer(Instant::now(), text(&offer)?)?;
+        // RFC 8445 §9: a restart is new credentials on both sides.
+        assert_ne!(pair.endpoint.peer.local_ufrag(), credentials);
+        pair.call("accept", json!({"answer": answer})).await?;
+        assert!(transfer.received < BYTES, "the restart was too late");
+    }
+    pair.endpoint
+        .until("all bytes", |endpoint| transfer.advance(endpoint, BYTES))
+        .await??;
+    assert_eq!(transfer.received, BYTES);
+    let sent = pair.expect("sent", "page").await?;
+    assert_eq!(
+        sent["sha256"],
+        hexadecimal(transfer.digest.finish().as_ref())
+    );
+    let received = pair.expect("received", "endpoint").await?;
+    let digest = ring::digest::digest(&SHA256, &transfer.outgoing);
+    assert_eq!(received["sha256"], hexadecimal(digest.as_ref()));
+    println!(
+        "from the page {} ms, to the page {} ms",
+        sent["milliseconds"], received["milliseconds"]
+    );
+
+    let expected: &[Event] = match restart {
+        Restart::No => &[Event::Connected],
+        Restart::InTheMiddle => &[Event::Connected, Event::Reconnected],
+    };
+    assert_eq!(pair.endpoint.events, expected);
+    Ok(())
+}
