@@ -5,4 +5,5 @@ pub mod endpoint;
 pub mod peers;
 pub mod process;
 pub mod simulation;
+pub mod throughput;
 pub mod wire;
