@@ -50,17 +50,29 @@ pub struct Launch {
     /// The network namespace to run the browser in (`ip netns exec`, which needs root). `address` must be reachable from
     /// there. A page that does not come from loopback is no secure context, so it has no SHA-256.
     pub namespace: Option<String>,
+    /// Whether the page tells its addresses.
+    pub addresses: Addresses,
     /// Further switches of Chromium.
     pub switches: Vec<String>,
 }
 
+/// What Chromium tells about the machine's addresses in its candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// As they are, like a page that may use the microphone.
+    Shown,
+    /// Names that only multicast DNS knows, like any other page.
+    Hidden,
+}
+
 impl Launch {
-    /// On loopback, in this process's namespace.
+    /// On loopback, in this process's namespace, with its addresses shown.
     #[must_use]
     pub fn new() -> Self {
         Self {
             address: Ipv4Addr::LOCALHOST.into(),
             namespace: None,
+            addresses: Addresses::Shown,
             switches: Vec::new(),
         }
     }
@@ -119,10 +131,10 @@ impl Browser {
         Ok(browser)
     }
 
-    /// A folder of the browser alone, which goes with it.
-    #[must_use]
-    pub fn profile(&self) -> &Path {
-        self.profile.path()
+    /// What the browser has logged; nothing without `--enable-logging` among its switches.
+    pub fn log(&self) -> Result<String, Failure> {
+        let bytes = std::fs::read(self.profile.path().join(LOG))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Runs a command of the page and gives its result. Events that come before it wait for [`Browser::expect`]. Cancelling
@@ -228,6 +240,9 @@ impl Drop for Browser {
     }
 }
 
+/// The log, in the profile's folder.
+const LOG: &str = "chromium.log";
+
 fn command(
     chromium: &Path,
     page: Page,
@@ -253,12 +268,15 @@ fn command(
             "--disable-component-update",
             "--disable-sync",
             "--no-first-run",
-            // Without this a page that may not use the microphone hides its addresses behind names.
-            "--disable-features=WebRtcHideLocalIpsWithMdns",
         ])
+        .with(match launch.addresses {
+            Addresses::Shown => Some("--disable-features=WebRtcHideLocalIpsWithMdns"),
+            Addresses::Hidden => None,
+        })
         .with([format!("--user-data-dir={}", profile.display())])
         .with(&launch.switches)
         .with([format!("http://{address}/{}", page.file())])
+        .variable("CHROME_LOG_FILE", &profile.join(LOG).to_string_lossy())
 }
 
 fn serve(arrived: mpsc::Sender<WebSocket>) -> Router {

@@ -9,6 +9,7 @@ mod interop {
     mod api;
     mod chromium;
     mod chromium_channels;
+    mod chromium_features;
     mod chromium_sdk;
     mod chromium_transfer;
     mod cut_short;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use bytes::Bytes;
-use lkstream_conformance::browser::{Browser, Page};
+use lkstream_conformance::browser::{Browser, Launch, Page};
 use lkstream_conformance::endpoint::{Endpoint, Opened};
 use lkstream_conformance::process::Failure;
 use lkstream_transport::{Cause, ChannelConfig, ChannelId, Event, IceMode, PeerConfig, SendError};
@@ -37,7 +37,16 @@ impl Pair {
         client: Client,
         change: impl FnOnce(&mut PeerConfig),
     ) -> Result<Self, Failure> {
-        let mut browser = Browser::open(Page::PeerConnection).await?;
+        Self::page_offers_in(&Launch::new(), client, change).await
+    }
+
+    /// As [`Pair::page_offers`], in a browser started another way.
+    pub(super) async fn page_offers_in(
+        launch: &Launch,
+        client: Client,
+        change: impl FnOnce(&mut PeerConfig),
+    ) -> Result<Self, Failure> {
+        let mut browser = Browser::launch(Page::PeerConnection, launch).await?;
         browser.call("open", json!({"label": "page"})).await?;
         let offer = browser.call("offer", json!({})).await?;
         // `actpass` lets the answer choose, and it chooses `active`; so the choice is taken away on the way.
@@ -56,7 +65,16 @@ impl Pair {
         client: Client,
         change: impl FnOnce(&mut PeerConfig),
     ) -> Result<Self, Failure> {
-        let mut browser = Browser::open(Page::PeerConnection).await?;
+        Self::page_answers_in(&Launch::new(), client, change).await
+    }
+
+    /// As [`Pair::page_answers`], in a browser started another way.
+    pub(super) async fn page_answers_in(
+        launch: &Launch,
+        client: Client,
+        change: impl FnOnce(&mut PeerConfig),
+    ) -> Result<Self, Failure> {
+        let mut browser = Browser::launch(Page::PeerConnection, launch).await?;
         let (mut endpoint, offer) = Endpoint::offer(LOOPBACK, change)?;
         // No API of the browser lets the answer be `passive`; what it wrote has to be changed before it takes it.
         let setup = (client == Client::Endpoint).then_some("passive");
@@ -201,12 +219,12 @@ async fn page_answers_as_dtls_server() -> Result<(), Failure> {
     exchange(pair, Client::Endpoint).await
 }
 
-fn own_channel(config: &mut PeerConfig) {
+pub(super) fn own_channel(config: &mut PeerConfig) {
     config.channels = vec![ChannelConfig::reliable("endpoint")];
 }
 
 /// Messages of all sizes over a channel of either side, then the page closes the connection.
-async fn exchange(mut pair: Pair, client: Client) -> Result<(), Failure> {
+pub(super) async fn exchange(mut pair: Pair, client: Client) -> Result<(), Failure> {
     let theirs = pair.channel("page").await?;
     let ours = pair.channel("endpoint").await?;
     // RFC 8832 §6: the DTLS client has the even streams.

@@ -1,15 +1,15 @@
-//! Large transfers with a bare page in headless Chromium, and an ICE restart of the page in the middle of one.
+//! Large transfers with a bare page in headless Chromium, and ICE restarts in the middle of one.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use lkstream_conformance::endpoint::Endpoint;
 use lkstream_conformance::process::Failure;
-use lkstream_transport::{ChannelConfig, ChannelId, Event, PeerConfig, SendError};
+use lkstream_transport::{ChannelId, Credentials, Event, SendError};
 use ring::digest::{Context, SHA256};
 use serde_json::json;
 
-use super::chromium::{Client, Pair, noise, text};
+use super::chromium::{Client, Pair, noise, own_channel, text};
 use super::payloads::hexadecimal;
 
 const BYTES: usize = 20_000_000;
@@ -20,7 +20,7 @@ const MESSAGE: usize = 60_000;
 async fn each_way_at_once_when_the_page_offers() -> Result<(), Failure> {
     each_way(
         Pair::page_offers(Client::Endpoint, own_channel).await?,
-        Restart::No,
+        Restart::Nobody,
     )
     .await
 }
@@ -30,7 +30,7 @@ async fn each_way_at_once_when_the_page_offers() -> Result<(), Failure> {
 async fn each_way_at_once_when_the_page_answers() -> Result<(), Failure> {
     each_way(
         Pair::page_answers(Client::Page, own_channel).await?,
-        Restart::No,
+        Restart::Nobody,
     )
     .await
 }
@@ -39,24 +39,36 @@ async fn each_way_at_once_when_the_page_answers() -> Result<(), Failure> {
 #[ignore = "needs chromium"]
 async fn page_that_offered_restarts_ice() -> Result<(), Failure> {
     let pair = Pair::page_offers(Client::Endpoint, own_channel).await?;
-    each_way(pair, Restart::InTheMiddle).await
+    each_way(pair, Restart::Page).await
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn page_that_answered_restarts_ice() -> Result<(), Failure> {
     let pair = Pair::page_answers(Client::Page, own_channel).await?;
-    each_way(pair, Restart::InTheMiddle).await
+    each_way(pair, Restart::Page).await
 }
 
-fn own_channel(config: &mut PeerConfig) {
-    config.channels = vec![ChannelConfig::reliable("endpoint")];
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn endpoint_that_offered_restarts_ice() -> Result<(), Failure> {
+    let pair = Pair::page_answers(Client::Page, own_channel).await?;
+    each_way(pair, Restart::Endpoint).await
 }
 
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn endpoint_that_answered_restarts_ice() -> Result<(), Failure> {
+    let pair = Pair::page_offers(Client::Endpoint, own_channel).await?;
+    each_way(pair, Restart::Endpoint).await
+}
+
+/// Who restarts ICE in the middle of the transfer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Restart {
-    No,
-    InTheMiddle,
+    Nobody,
+    Page,
+    Endpoint,
 }
 
 /// Both sides send at the same time, each over its own channel.
@@ -93,6 +105,26 @@ impl Transfer {
     }
 }
 
+async fn restart_from_the_page(pair: &mut Pair) -> Result<(), Failure> {
+    let offer = pair.call("restart", json!({})).await?;
+    let answer = pair
+        .endpoint
+        .peer
+        .handle_reoffer(Instant::now(), text(&offer)?)?;
+    pair.call("accept", json!({"answer": answer})).await?;
+    Ok(())
+}
+
+async fn restart_from_the_endpoint(pair: &mut Pair) -> Result<(), Failure> {
+    let credentials = Credentials::from_random([9; 48]);
+    let offer = pair.endpoint.peer.restart(Instant::now(), credentials)?;
+    let answer = pair.call("answer", json!({"offer": offer})).await?;
+    pair.endpoint
+        .peer
+        .handle_answer(Instant::now(), text(&answer)?)?;
+    Ok(())
+}
+
 async fn each_way(mut pair: Pair, restart: Restart) -> Result<(), Failure> {
     let channel_in = pair.channel("page").await?.id;
     let channel_out = pair.channel("endpoint").await?.id;
@@ -109,19 +141,18 @@ async fn each_way(mut pair: Pair, restart: Restart) -> Result<(), Failure> {
     let send = json!({"label": "page", "bytes": BYTES, "message": MESSAGE, "digest": true});
     pair.call("send_bytes", send).await?;
 
-    if restart == Restart::InTheMiddle {
+    if restart != Restart::Nobody {
         pair.endpoint
             .until("a third", |endpoint| transfer.advance(endpoint, BYTES / 3))
             .await??;
         let credentials = pair.endpoint.peer.local_ufrag().to_owned();
-        let offer = pair.call("restart", json!({})).await?;
-        let answer = pair
-            .endpoint
-            .peer
-            .handle_reoffer(Instant::now(), text(&offer)?)?;
+        match restart {
+            Restart::Nobody => {}
+            Restart::Page => restart_from_the_page(&mut pair).await?,
+            Restart::Endpoint => restart_from_the_endpoint(&mut pair).await?,
+        }
         // RFC 8445 §9: a restart is new credentials on both sides.
         assert_ne!(pair.endpoint.peer.local_ufrag(), credentials);
-        pair.call("accept", json!({"answer": answer})).await?;
         assert!(transfer.received < BYTES, "the restart was too late");
     }
     pair.endpoint
@@ -142,8 +173,8 @@ async fn each_way(mut pair: Pair, restart: Restart) -> Result<(), Failure> {
     );
 
     let expected: &[Event] = match restart {
-        Restart::No => &[Event::Connected],
-        Restart::InTheMiddle => &[Event::Connected, Event::Reconnected],
+        Restart::Nobody => &[Event::Connected],
+        Restart::Page | Restart::Endpoint => &[Event::Connected, Event::Reconnected],
     };
     assert_eq!(pair.endpoint.events, expected);
     Ok(())
