@@ -38,9 +38,16 @@ commands.send_text = async ({ topic, size }) => {
   return { sha256: await sha256(new TextEncoder().encode(text)) };
 };
 
-commands.send_file = async ({ topic, size, name }) => {
+// With `dropAt`, a part of the whole, the signalling drops when so much is sent.
+commands.send_file = async ({ topic, size, name, dropAt }) => {
   const bytes = random(size);
-  await room.localParticipant.sendFile(new File([bytes], name, { type: "application/x-noise" }), { topic });
+  const file = new File([bytes], name, { type: "application/x-noise" });
+  const onProgress = (part) => {
+    if (!(part >= dropAt)) return;
+    dropAt = undefined;
+    commands.drop_signalling().catch(fault);
+  };
+  await room.localParticipant.sendFile(file, { topic, onProgress });
   return { sha256: await sha256(bytes) };
 };
 
@@ -56,6 +63,9 @@ commands.call = async ({ to, method, payload }) => {
 
 // Drops the WebSocket as a network would.
 commands.drop_signalling = () => room.simulateScenario("signal-reconnect");
+
+// Makes the SDK join anew.
+commands.restart = () => room.simulateScenario("full-reconnect");
 
 async function readText(reader, from) {
   const text = new TextEncoder().encode(await reader.readAll());

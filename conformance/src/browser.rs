@@ -96,12 +96,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser on loopback and waits until its page is there.
-    pub async fn open(page: Page) -> Result<Self, Failure> {
-        Self::launch(page, &Launch::new()).await
-    }
-
-    /// As [`Browser::open`], started another way.
+    /// Starts a browser and waits until all scripts of its page have run.
     pub async fn launch(page: Page, launch: &Launch) -> Result<Self, Failure> {
         let chromium = installed(peers().join("chromium/chromium"))?;
         let profile = tempfile::tempdir()?;

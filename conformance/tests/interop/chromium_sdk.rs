@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 use std::time::{Duration, SystemTime};
 
 use lkstream::{ByteOptions, Room, RpcError, TextOptions};
-use lkstream_conformance::browser::{Browser, Page};
+use lkstream_conformance::browser::{Addresses, Browser, Launch, Page};
 use lkstream_conformance::peers::{KEY, SECRET, Site};
 use lkstream_conformance::process::{DEADLINE, Failure};
 use lkstream_proto::token::{Claims, sign};
@@ -25,6 +25,15 @@ fn token(identity: &str) -> Result<String, Failure> {
         Duration::from_secs(600),
     );
     Ok(sign(&claims, KEY, SECRET)?)
+}
+
+/// A page that uses no microphone, as one that only exchanges data: it hides its addresses.
+async fn browser() -> Result<Browser, Failure> {
+    let launch = Launch {
+        addresses: Addresses::Hidden,
+        ..Launch::new()
+    };
+    Browser::launch(Page::LivekitClient, &launch).await
 }
 
 async fn join(browser: &mut Browser, site: &Site) -> Result<Value, Failure> {
@@ -49,7 +58,7 @@ async fn rust(site: &Site) -> Result<Room, Failure> {
 async fn ten_joins_in_a_row() -> Result<(), Failure> {
     let site = Site::ours()?;
     let bob = rust(&site).await?;
-    let mut browser = Browser::open(Page::LivekitClient).await?;
+    let mut browser = browser().await?;
     for _ in 0..10 {
         let joined = join(&mut browser, &site).await?;
         println!("joined in {} ms", joined["milliseconds"]);
@@ -71,7 +80,7 @@ async fn ten_joins_in_a_row() -> Result<(), Failure> {
 async fn texts_files_and_calls_both_ways() -> Result<(), Failure> {
     let site = Site::ours()?;
     let bob = rust(&site).await?;
-    let mut browser = Browser::open(Page::LivekitClient).await?;
+    let mut browser = browser().await?;
     join(&mut browser, &site).await?;
     timeout(DEADLINE, bob.wait_for_participant("alice")).await??;
     for size in [1, 100, 7_500, 50_000] {
@@ -99,28 +108,77 @@ async fn texts_files_and_calls_both_ways() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The SDK resumes its session over a new WebSocket, with the same peer connection or an ICE restart of it.
+/// The SDK resumes its session over a new WebSocket, while data goes on or just after it.
 #[tokio::test]
 #[ignore = "needs livekit-client in chromium"]
 async fn signalling_drops_and_comes_back() -> Result<(), Failure> {
     let site = Site::ours()?;
     let bob = rust(&site).await?;
-    let mut browser = Browser::open(Page::LivekitClient).await?;
+    let mut browser = browser().await?;
     join(&mut browser, &site).await?;
     let before = timeout(DEADLINE, bob.wait_for_participant("alice")).await??;
     for _ in 0..3 {
         browser.call("drop_signalling", json!({})).await?;
-        browser.expect("signalReconnecting").await?;
-        browser.expect("reconnected").await?;
+        resumed(&mut browser).await?;
         exchange_texts(&mut browser, &bob, 20_000).await?;
     }
-    exchange_files(&mut browser, &bob).await?;
+
+    let folder = tempfile::tempdir()?;
+    let mut files = bob.byte_streams(TOPIC);
+    let send = json!({"topic": TOPIC, "size": FILE, "name": "theirs.bin", "dropAt": 0.3});
+    let receive = async {
+        let reader = timeout(DEADLINE, files.next()).await?;
+        let reader = reader.ok_or_else(|| Failure::new("bob's room is gone"))?;
+        let stored = timeout(DEADLINE, reader.write_to_dir(folder.path())).await??;
+        Ok::<_, Failure>(std::fs::read(&stored.path)?)
+    };
+    let (sent, bytes) = tokio::try_join!(browser.call("send_file", send), receive)?;
+    assert_eq!(sent["sha256"], sha256(&bytes));
+    resumed(&mut browser).await?;
+
+    let bytes = noise(4, FILE);
+    let path = folder.path().join("ours.bin");
+    std::fs::write(&path, &bytes)?;
+    let options = ByteOptions::new(TOPIC).to("alice");
+    let send = async {
+        let sent = timeout(DEADLINE, bob.send_file(&path, options).into_future());
+        Ok::<_, Failure>(sent.await??)
+    };
+    tokio::try_join!(browser.call("drop_signalling", json!({})), send)?;
+    let received = browser.expect("file").await?;
+    assert_eq!(received["sha256"], sha256(&bytes), "{received}");
+    resumed(&mut browser).await?;
+
     // A resume keeps the session, a restart would be another one.
     let after = bob.participant(before.identity());
     assert_eq!(
         after.map(|alice| alice.sid().clone()),
         Some(before.sid().clone())
     );
+    bob.close().await;
+    Ok(())
+}
+
+async fn resumed(browser: &mut Browser) -> Result<(), Failure> {
+    browser.expect("signalReconnecting").await?;
+    browser.expect("reconnected").await?;
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs livekit-client in chromium"]
+async fn restart_is_another_session() -> Result<(), Failure> {
+    let site = Site::ours()?;
+    let bob = rust(&site).await?;
+    let mut browser = browser().await?;
+    join(&mut browser, &site).await?;
+    let before = timeout(DEADLINE, bob.wait_for_participant("alice")).await??;
+    browser.call("restart", json!({})).await?;
+    browser.expect("reconnecting").await?;
+    browser.expect("reconnected").await?;
+    exchange_texts(&mut browser, &bob, 20_000).await?;
+    let after = timeout(DEADLINE, bob.wait_for_participant("alice")).await??;
+    assert_ne!(after.sid(), before.sid());
     bob.close().await;
     Ok(())
 }
