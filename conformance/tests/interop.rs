@@ -1,7 +1,8 @@
-//! Real peers: the official Python SDK and server against ours, in both directions, digests compared.
+//! Real peers: the official Python SDK and server, the browser SDK, and a bare page in Chromium against ours, in both
+//! directions, digests compared.
 //!
-//! All of it is marked as ignored, since it needs what `./ci/peers` installs and the binary `lkstream`;
-//! `./ci/test` runs it.
+//! All of it is marked as ignored, since it needs what `./ci/peers` installs and the binary `lkstream`; the mark names the
+//! need as `./ci/peers` does when it is not met. `./ci/test` runs it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod interop {
