@@ -42,6 +42,15 @@ impl Page {
     }
 }
 
+/// What Chromium tells about the machine's addresses in its candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// As they are, like a page that may use the microphone.
+    Shown,
+    /// Names that only multicast DNS knows, like any other page.
+    Hidden,
+}
+
 /// How a browser is started. [`Launch::new`] has what a test on loopback wants.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -54,15 +63,6 @@ pub struct Launch {
     pub addresses: Addresses,
     /// Further switches of Chromium.
     pub switches: Vec<String>,
-}
-
-/// What Chromium tells about the machine's addresses in its candidates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Addresses {
-    /// As they are, like a page that may use the microphone.
-    Shown,
-    /// Names that only multicast DNS knows, like any other page.
-    Hidden,
 }
 
 impl Launch {
@@ -103,13 +103,12 @@ impl Browser {
         let (arrived, mut pages) = mpsc::channel(1);
         let listener = TcpListener::bind((launch.address, 0)).await?;
         let address = listener.local_addr()?;
-        let served = serve(arrived);
-        let server = tokio::spawn(async move {
-            // It ends with the browser; what goes wrong before shows as a page that does not come.
-            let _ = axum::serve(listener, served).await;
-        });
         let command = command(&chromium, page, launch, address, profile.path());
         let process = Process::spawn("chromium", &command, Events::Output)?;
+        let server = tokio::spawn(async move {
+            // It ends with the browser; what goes wrong before shows as a page that does not come.
+            let _ = axum::serve(listener, serve(arrived)).await;
+        });
         let Ok(Some(page)) = timeout(DEADLINE, pages.recv()).await else {
             server.abort();
             return Err(process.failure(&format!("no page in {DEADLINE:?}")));
