@@ -114,6 +114,8 @@ impl Association {
         packet: usize,
     ) -> Result<Next, PeerFault> {
         if self.state == State::Closed {
+            // Our SHUTDOWN COMPLETE was lost, or is not needed any more (RFC 9260 §8.4 rule 5).
+            self.pending.shutdown_complete |= chunk.kind == SHUTDOWN_ACK;
             return Err(PeerFault::Closed);
         }
         match chunk.kind {

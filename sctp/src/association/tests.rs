@@ -575,9 +575,23 @@ fn shutdown_waits_for_what_is_under_way() {
     assert!(!pair.b.is_closed());
 }
 
-/// An association that does nothing costs little.
+/// RFC 9260 §8.4 rule 5: a SHUTDOWN COMPLETE that was lost is said again, by a side that is over.
 #[test]
-fn idle_associations_are_small() {
-    let fixed = std::mem::size_of::<Association>() + std::mem::size_of::<crate::congestion::Bbr>();
-    assert!(fixed < 4_096, "{fixed}");
+fn a_lost_shutdown_complete_is_repeated() {
+    let mut pair = Pair::new();
+    pair.a.shutdown(pair.now);
+    let shutdown = packets(&mut pair.a, pair.now).pop().unwrap();
+    pair.b.handle_packet(pair.now, &shutdown).unwrap();
+    let acknowledgement = packets(&mut pair.b, pair.now).pop().unwrap();
+    pair.a.handle_packet(pair.now, &acknowledgement).unwrap();
+    let lost = packets(&mut pair.a, pair.now);
+    assert_eq!(events(&mut pair.a), [Event::Closed(Closed::Shutdown)]);
+    assert_eq!(
+        pair.a.handle_packet(pair.now, &acknowledgement),
+        Err(PeerFault::Closed)
+    );
+    assert_eq!(packets(&mut pair.a, pair.now), lost);
+    pair.b.handle_packet(pair.now, &lost[0]).unwrap();
+    assert_eq!(events(&mut pair.b), [Event::Closed(Closed::RemoteShutdown)]);
+    assert!(packets(&mut pair.a, pair.now).is_empty());
 }
