@@ -1,15 +1,21 @@
-//! What goes through emulated links: `cargo run --release -p lkstream-sctp --example link [table|rate|cpu]`.
+//! What goes through emulated links: `cargo run --release -p lkstream-conformance --example link [table|rate|cpu]`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "../tests/link/mod.rs"]
+#[path = "../../sctp/tests/link/mod.rs"]
 mod link;
+#[allow(dead_code)]
+#[path = "../tests/sctp/peer.rs"]
+mod peer;
+#[path = "../tests/sctp/rtc.rs"]
+mod rtc;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use link::rtc::{Role, Rtc};
 use link::{Endpoint, Ours, Path, World, config, pair};
 use lkstream_sctp::{Association, Config, Congestion};
+use peer::{Peer, Role};
+use rtc::Rtc;
 
 const RTT: [u64; 5] = [0, 20, 50, 100, 200];
 const LOSS: [f64; 4] = [0.0, 0.001, 0.01, 0.03];

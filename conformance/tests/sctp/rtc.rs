@@ -1,4 +1,4 @@
-//! `rtc-sctp` as an endpoint.
+//! `rtc-sctp` as a peer.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -6,82 +6,43 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use lkstream_sctp::{Delivery, Order, Reliability};
 use rtc_sctp::{
-    AssociationHandle, ClientConfig, DatagramEvent, Endpoint as RtcEndpoint, EndpointConfig, Event,
-    Payload, PayloadProtocolIdentifier, ReliabilityType, ServerConfig, StreamEvent,
-    TransportConfig, max_payload_size_for_mtu,
+    AssociationHandle, ClientConfig, DatagramEvent, EndpointConfig, Event, Payload,
+    PayloadProtocolIdentifier, ReliabilityType, ServerConfig, StreamEvent, TransportConfig,
+    max_payload_size_for_mtu,
 };
 use rtc_shared::TransportProtocol;
 
-use super::Endpoint;
+use crate::link::Endpoint;
+use crate::peer::{LARGEST_MESSAGE, PACKET, Peer, RECEIVE_BUFFER, Role};
 
-pub struct Rtc {
-    endpoint: RtcEndpoint,
+pub(crate) struct Rtc {
+    endpoint: rtc_sctp::Endpoint,
     association: Option<(AssociationHandle, rtc_sctp::Association)>,
-    pub connected: bool,
-    pub lost: bool,
-    pub reset: Vec<u16>,
+    is_connected: bool,
+    resets: Vec<u16>,
     outgoing: VecDeque<Bytes>,
     readable: Vec<u16>,
-    pub unordered: bool,
-    pub reliability: (ReliabilityType, u32),
     buffered: usize,
 }
 
 fn address() -> SocketAddr {
-    "192.0.2.1:5000".parse().unwrap()
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    Connect,
-    Accept,
+    SocketAddr::from(([192, 0, 2, 1], 5_000))
 }
 
 impl Rtc {
-    pub fn new(now: Instant, role: Role) -> Self {
-        let transport = TransportConfig::default()
-            .with_max_receive_buffer_size(2 * 1024 * 1024)
-            .with_max_message_size(1_000_000);
-        let mut config = EndpointConfig::new();
-        config.max_payload_size(max_payload_size_for_mtu(1_191));
-        let server = (role == Role::Accept).then(|| Arc::new(ServerConfig::new(transport.clone())));
-        let mut endpoint =
-            RtcEndpoint::new(address(), TransportProtocol::UDP, Arc::new(config), server);
-        let association = (role == Role::Connect).then(|| {
-            endpoint
-                .connect(now, ClientConfig::new(transport), address())
-                .unwrap()
-        });
-        Self {
-            endpoint,
-            association,
-            connected: false,
-            lost: false,
-            reset: Vec::new(),
-            outgoing: VecDeque::new(),
-            readable: Vec::new(),
-            unordered: false,
-            reliability: (ReliabilityType::Reliable, 0),
-            buffered: 0,
-        }
-    }
-
     fn poll(&mut self) {
         let Some((_, association)) = &mut self.association else {
             return;
         };
         while let Some(event) = association.poll() {
             match event {
-                Event::Connected => self.connected = true,
-                Event::AssociationLost { id, .. } => {
-                    if association.is_closed() {
-                        self.lost = true;
-                    } else {
-                        self.reset.push(id);
-                    }
+                Event::Connected => self.is_connected = true,
+                // The one event for both, the end of the association and the reset of a stream.
+                Event::AssociationLost { id, .. } if !association.is_closed() => {
+                    self.resets.push(id);
                 }
-                Event::HandshakeFailed { .. } => self.lost = true,
                 Event::Stream(StreamEvent::Readable { id }) => self.readable.push(id),
                 Event::Stream(StreamEvent::BufferedAmountReleased { n_bytes, .. }) => {
                     self.buffered -= n_bytes;
@@ -91,8 +52,61 @@ impl Rtc {
         }
     }
 
-    pub fn association(&mut self) -> &mut rtc_sctp::Association {
+    fn association(&mut self) -> &mut rtc_sctp::Association {
         &mut self.association.as_mut().unwrap().1
+    }
+}
+
+impl Peer for Rtc {
+    const NAME: &'static str = "rtc-sctp";
+
+    fn new(now: Instant, role: Role) -> Self {
+        let transport = TransportConfig::default()
+            .with_max_receive_buffer_size(RECEIVE_BUFFER)
+            .with_max_message_size(LARGEST_MESSAGE);
+        let mut config = EndpointConfig::new();
+        config.max_payload_size(max_payload_size_for_mtu(PACKET));
+        let server = (role == Role::Accept).then(|| Arc::new(ServerConfig::new(transport.clone())));
+        let mut endpoint =
+            rtc_sctp::Endpoint::new(address(), TransportProtocol::UDP, Arc::new(config), server);
+        let association = (role == Role::Connect).then(|| {
+            endpoint
+                .connect(now, ClientConfig::new(transport), address())
+                .unwrap()
+        });
+        Self {
+            endpoint,
+            association,
+            is_connected: false,
+            resets: Vec::new(),
+            outgoing: VecDeque::new(),
+            readable: Vec::new(),
+            buffered: 0,
+        }
+    }
+
+    fn resets(&self) -> &[u16] {
+        &self.resets
+    }
+
+    fn reset(&mut self, now: Instant, stream: u16) {
+        let mut stream = self.association().stream(stream).unwrap();
+        stream.close(now).unwrap();
+    }
+
+    fn shutdown(&mut self) {
+        self.association().shutdown().unwrap();
+    }
+
+    fn abort(&mut self) -> bool {
+        self.association().abort().unwrap();
+        true
+    }
+
+    fn is_closed(&self) -> bool {
+        self.association
+            .as_ref()
+            .is_some_and(|(_, association)| association.is_closed())
     }
 }
 
@@ -144,29 +158,39 @@ impl Endpoint for Rtc {
     }
 
     fn is_connected(&self) -> bool {
-        self.connected
+        self.is_connected
     }
 
-    fn room(&self, limit: usize) -> usize {
-        limit.saturating_sub(self.buffered)
+    fn buffered(&mut self) -> usize {
+        self.buffered
     }
 
-    fn write(&mut self, now: Instant, stream: u16, message: Bytes) {
-        let (unordered, (kind, value)) = (self.unordered, self.reliability);
-        self.buffered += message.len();
+    fn send(&mut self, now: Instant, stream: u16, delivery: Delivery, message: Bytes) -> bool {
+        let (kind, value) = match delivery.reliability {
+            Reliability::Reliable => (ReliabilityType::Reliable, 0),
+            Reliability::Retransmits(count) => (ReliabilityType::Rexmit, count),
+            Reliability::Lifetime(time) => (ReliabilityType::Timed, time.as_millis() as u32),
+        };
+        let length = message.len();
         let association = self.association();
-        if association.stream(stream).is_err() {
-            association
+        if association.stream(stream).is_err()
+            && association
                 .open_stream(stream, PayloadProtocolIdentifier::Binary)
-                .unwrap();
+                .is_err()
+        {
+            return false;
         }
         let mut stream = association.stream(stream).unwrap();
         stream
-            .set_reliability_params(unordered, kind, value)
+            .set_reliability_params(delivery.order == Order::Unordered, kind, value)
             .unwrap();
-        stream
-            .write_sctp(now, &message, PayloadProtocolIdentifier::Binary)
-            .unwrap();
+        if !stream.is_writable() {
+            return false;
+        }
+        let sent = stream.write_sctp(now, &message, PayloadProtocolIdentifier::Binary);
+        assert_eq!(sent, Ok(length));
+        self.buffered += length;
+        true
     }
 
     fn read(&mut self) -> Option<(u16, Bytes)> {
@@ -176,7 +200,8 @@ impl Endpoint for Rtc {
             if let Ok(mut stream) = association.stream(id)
                 && let Ok(Some(chunks)) = stream.read_sctp()
             {
-                return Some((id, chunks.to_payload(1_000_000).unwrap().freeze()));
+                let message = chunks.to_payload(LARGEST_MESSAGE as usize).unwrap();
+                return Some((id, message.freeze()));
             }
             self.readable.pop();
         }
