@@ -55,6 +55,8 @@ struct Pending {
     init_ack: Option<handshake::InitAck>,
     cookie_echo: bool,
     cookie_ack: bool,
+    /// The tag of who sent a cookie that was too old, and by how many microseconds it was.
+    stale_cookie: Option<(u32, u32)>,
     heartbeat: bool,
     heartbeat_ack: Option<Box<[u8]>>,
     /// An ERROR: cause and what it is about.

@@ -1,9 +1,9 @@
 //! Setting an association up from either side, or both at once, and anew (RFC 9260 §5).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Association, Pending, State};
-use crate::chunk::{CAUSE_STALE_COOKIE, COOKIE_ACK, COOKIE_ECHO, Extensions, INIT, INIT_ACK, Init};
+use crate::chunk::{COOKIE_ACK, COOKIE_ECHO, Extensions, INIT, INIT_ACK, Init};
 use crate::config::Checksum;
 use crate::cookie::Cookie;
 use crate::error::PeerFault;
@@ -214,7 +214,9 @@ impl Association {
         let is_same_peer = cookie.peer.tag == self.peer_tag;
         let age = self.age(now).saturating_sub(cookie.made);
         if age > limits::COOKIE_LIFE && !(is_same_local && is_same_peer) {
-            self.report_stale(age);
+            let over = age.saturating_sub(limits::COOKIE_LIFE).as_micros();
+            let over = u32::try_from(over).unwrap_or(u32::MAX);
+            self.pending.stale_cookie = Some((cookie.peer.tag, over));
             return Err(PeerFault::Cookie);
         }
         match self.state {
@@ -268,12 +270,6 @@ impl Association {
         self.shutdown_at = None;
         self.heartbeat_at = self.config.heartbeat.map(|wait| now + wait);
         self.events.push_back(Event::Restarted);
-    }
-
-    fn report_stale(&mut self, age: Duration) {
-        let over = age.saturating_sub(limits::COOKIE_LIFE).as_micros();
-        let over = u32::try_from(over).unwrap_or(u32::MAX);
-        self.pending.error = Some((CAUSE_STALE_COOKIE, Box::from(over.to_be_bytes())));
     }
 }
 

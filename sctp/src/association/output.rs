@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::handshake::InitAck;
 use super::{Association, Pending, State};
 use crate::chunk::{
-    ABORT, COOKIE_ACK, COOKIE_ECHO, ERROR, HEARTBEAT, HEARTBEAT_ACK, INIT, INIT_ACK, SHUTDOWN,
-    SHUTDOWN_ACK, SHUTDOWN_COMPLETE, write_last_parameter,
+    ABORT, CAUSE_STALE_COOKIE, COOKIE_ACK, COOKIE_ECHO, ERROR, HEARTBEAT, HEARTBEAT_ACK, INIT,
+    INIT_ACK, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, write_last_parameter,
 };
 use crate::packet::Writer;
 
@@ -51,6 +51,11 @@ impl Association {
         } else if let Some(InitAck { tag, init, cookie }) = self.pending.init_ack.take() {
             writer.set_tag(tag);
             init.write(writer, INIT_ACK, Some(&cookie));
+        } else if let Some((tag, over)) = self.pending.stale_cookie.take() {
+            writer.set_tag(tag);
+            writer.chunk(ERROR, 0, |body| {
+                write_last_parameter(body, CAUSE_STALE_COOKIE, &over.to_be_bytes());
+            });
         } else if std::mem::take(&mut self.pending.init) {
             writer.set_tag(0);
             self.own_init(self.local_tag, self.local_tsn)

@@ -1,0 +1,142 @@
+//! SACKs that lie, and windows that never open (RFC 9260 §6.1, §6.2.1).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lkstream_sctp::PeerFault;
+
+use crate::link::Endpoint;
+use crate::link::script::{DATA, SACK, answers, kinds, packet};
+use crate::plain;
+
+/// RFC 9260 §6.2.1: a report of what was never sent is refused as a whole, a block of it as a block.
+#[test]
+fn reports_of_what_was_not_sent_are_refused() {
+    let (mut ours, script, now) = plain();
+    ours.write(now, 1, Bytes::from(vec![1; 5_000]));
+    let sent = kinds(&answers(&mut ours, now));
+    let count = sent.iter().filter(|kind| **kind == DATA).count() as u32;
+    let before = ours.association.stats();
+    for ahead in [1, 2, 1_000, 1 << 20, 1 << 31] {
+        let chunk = script.sack(count.wrapping_add(ahead), 100_000, &[], 0);
+        let fault = ours
+            .association
+            .handle_packet(now, &packet(script.peer_tag, &[chunk]));
+        // Half the numbers away it is old, not early (RFC 9260 §1.6).
+        let is_old = ahead == 1 << 31;
+        assert_eq!(fault.is_ok(), is_old, "{ahead}");
+        assert!(is_old || fault == Err(PeerFault::Range(SACK)));
+    }
+    let beyond = script.sack(0, 100_000, &[(2, 60_000), (0, 0), (60_000, 60_001)], 0);
+    script.say(&mut ours, now, &[beyond]);
+    let after = ours.association.stats();
+    assert_eq!(after.gap_blocks_refused, 3);
+    assert_eq!(after.window, before.window);
+    assert_eq!(ours.association.buffered_total(), 5_000);
+}
+
+/// A SACK that names more blocks or duplicates than it has (RFC 9260 §3.3.4).
+#[test]
+fn counts_that_lie_are_refused() {
+    let (mut ours, script, now) = plain();
+    for at in [8, 9, 10, 11] {
+        let mut chunk = script.sack(0, 1_000, &[(1, 1)], 1);
+        chunk.value[at] = 0xff;
+        let fault = ours
+            .association
+            .handle_packet(now, &packet(script.peer_tag, &[chunk]));
+        assert_eq!(fault, Err(PeerFault::Range(SACK)));
+    }
+}
+
+/// RFC 9260 §6.1 A: a window that stays closed is probed, more and more rarely, for ever; nothing is lost by it.
+#[test]
+fn a_window_closed_for_ever_costs_a_probe_now_and_then() {
+    let (mut ours, script, start) = plain();
+    script.say(&mut ours, start, &[script.sack(0, 0, &[], 0)]);
+    for _ in 0..10 {
+        ours.write(start, 1, Bytes::from(vec![1; 10_000]));
+    }
+    let mut now = start;
+    let mut probes = 0;
+    while now - start < Duration::from_secs(3_600) {
+        let said = answers(&mut ours, now);
+        let data = said.iter().filter(|chunk| chunk.kind == DATA).count();
+        assert!(data <= 1, "{data} chunks into a closed window");
+        if data > 0 {
+            probes += 1;
+            // It was dropped for want of room.
+            script.say(&mut ours, now, &[script.sack(0, 0, &[], 0)]);
+        }
+        now = ours.next_timeout().unwrap().max(now);
+        ours.timeout(now);
+    }
+    assert!((3_600 / 60..3_600).contains(&probes), "{probes}");
+    assert!(!ours.association.is_closed());
+    assert_eq!(ours.association.buffered_total(), 100_000);
+    // It opens after all.
+    script.say(&mut ours, now, &[script.sack(0, 100_000, &[], 0)]);
+    let said = answers(&mut ours, now);
+    assert!(said.iter().filter(|chunk| chunk.kind == DATA).count() > 1);
+}
+
+/// RFC 9260 §6.2.1: a window may shrink below what is under way; nothing more leaves then, and what is lost still does.
+#[test]
+fn a_window_that_shrinks_is_respected() {
+    let (mut ours, script, start) = plain();
+    script.say(&mut ours, start, &[script.sack(0, 50_000, &[], 0)]);
+    for _ in 0..10 {
+        ours.write(start, 1, Bytes::from(vec![1; 10_000]));
+    }
+    let mut now = start;
+    let mut sent = 0;
+    while sent < 8 {
+        sent += kinds(&answers(&mut ours, now))
+            .iter()
+            .filter(|kind| **kind == DATA)
+            .count();
+        now += Duration::from_millis(5);
+    }
+    // One arrived; the window is now smaller than what is under way.
+    now += Duration::from_millis(20);
+    script.say(&mut ours, now, &[script.sack(1, 3_000, &[], 0)]);
+    let before = ours.association.stats();
+    let mut fresh = 0;
+    for _ in 0..200 {
+        let _ = answers(&mut ours, now);
+        let stats = ours.association.stats();
+        fresh = stats.chunks_sent
+            - before.chunks_sent
+            - (stats.chunks_retransmitted - before.chunks_retransmitted);
+        now = ours.next_timeout().unwrap().max(now);
+        ours.timeout(now);
+    }
+    assert_eq!(fresh, 0);
+    assert!(ours.association.stats().chunks_retransmitted > before.chunks_retransmitted);
+}
+
+/// RFC 9260 §6.2.1: what was reported and is taken back is sent again; taking back over and over sends no faster than the path
+/// allows.
+#[test]
+fn taking_back_reports_costs_no_more_than_losing() {
+    let (mut ours, script, mut now) = plain();
+    for _ in 0..20 {
+        ours.write(now, 1, Bytes::from(vec![1; 10_000]));
+    }
+    let _ = answers(&mut ours, now);
+    let chunks = ours.association.stats().chunks_sent as u16;
+    let mut most = 0;
+    for _ in 0..1_000 {
+        now += Duration::from_millis(1);
+        script.say(
+            &mut ours,
+            now,
+            &[script.sack(0, 1_000_000, &[(1, chunks)], 0)],
+        );
+        script.say(&mut ours, now, &[script.sack(0, 1_000_000, &[], 0)]);
+        most = most.max(answers(&mut ours, now).len());
+        assert!(ours.association.stats().flight <= ours.association.stats().window + 1_500);
+    }
+    assert!(most <= 200, "{most}");
+    assert_eq!(ours.association.buffered_total(), 200_000);
+}
