@@ -49,71 +49,83 @@ fn path(rtt: u64, loss: f64) -> Path {
     }
 }
 
-/// Seconds of CPU of this process.
-fn cpu_time() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks: f64 = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<f64>().ok())
-        .sum();
-    ticks / 100.0
+/// What two state machines do on one core, over the real clock and without delay.
+struct Work {
+    bytes: u64,
+    span: Duration,
+    /// Time in the calls of the sender and of the receiver.
+    spent: [Duration; 2],
 }
 
-/// MB/s over the real clock without delay: what the two state machines can do on one core.
-fn real(a: &mut dyn Endpoint, b: &mut dyn Endpoint, loss: f64, span: Duration) -> f64 {
-    let message = Bytes::from(vec![7; 15_000]);
-    let mut random = link::Random(77);
-    let mut packets: Vec<Vec<u8>> = Vec::new();
-    let mut spare: Vec<Vec<u8>> = Vec::new();
-    let start = Instant::now();
-    let mut received = 0;
-    while start.elapsed() < span {
-        let now = Instant::now();
-        if a.is_connected() {
-            while a.room(4_000_000) >= message.len() {
-                a.write(now, 1, message.clone());
-            }
-        }
-        for direction in 0..2 {
-            let (from, to): (&mut dyn Endpoint, &mut dyn Endpoint) = if direction == 0 {
-                (&mut *a, &mut *b)
-            } else {
-                (&mut *b, &mut *a)
-            };
+impl Work {
+    fn measure(a: &mut dyn Endpoint, b: &mut dyn Endpoint, loss: f64, span: Duration) -> Self {
+        let message = Bytes::from(vec![7; 15_000]);
+        let mut random = link::Random(77);
+        let mut packets: Vec<Vec<u8>> = Vec::new();
+        let mut spare: Vec<Vec<u8>> = Vec::new();
+        let mut spent = [Duration::ZERO; 2];
+        let start = Instant::now();
+        let mut bytes = 0;
+        while start.elapsed() < span {
             let now = Instant::now();
-            while packets.len() < 64 {
-                let mut packet = spare.pop().unwrap_or_default();
-                packet.clear();
-                if !from.output(now, &mut packet) {
+            if a.is_connected() {
+                while a.room(4_000_000) >= message.len() {
+                    a.write(now, 1, message.clone());
+                }
+            }
+            spent[0] += now.elapsed();
+            for sender in 0..2 {
+                let (from, to): (&mut dyn Endpoint, &mut dyn Endpoint) = if sender == 0 {
+                    (&mut *a, &mut *b)
+                } else {
+                    (&mut *b, &mut *a)
+                };
+                let now = Instant::now();
+                while packets.len() < 64 {
+                    let mut packet = spare.pop().unwrap_or_default();
+                    packet.clear();
+                    if !from.output(now, &mut packet) {
+                        spare.push(packet);
+                        break;
+                    }
+                    packets.push(packet);
+                }
+                if from.next_timeout().is_some_and(|at| at <= now) {
+                    from.timeout(now);
+                }
+                spent[sender] += now.elapsed();
+                let now = Instant::now();
+                for packet in packets.drain(..) {
+                    if !random.chance(loss) {
+                        to.input(now, &packet);
+                    }
                     spare.push(packet);
-                    break;
                 }
-                packets.push(packet);
+                if to.next_timeout().is_some_and(|at| at <= now) {
+                    to.timeout(now);
+                }
+                spent[1 - sender] += now.elapsed();
             }
             let now = Instant::now();
-            for packet in packets.drain(..) {
-                if !random.chance(loss) {
-                    to.input(now, &packet);
-                }
-                spare.push(packet);
+            while let Some((_, message)) = b.read() {
+                bytes += message.len() as u64;
             }
-            if to.next_timeout().is_some_and(|at| at <= now) {
-                to.timeout(now);
-            }
-            if from.next_timeout().is_some_and(|at| at <= now) {
-                from.timeout(now);
-            }
+            spent[1] += now.elapsed();
         }
-        while let Some((_, bytes)) = b.read() {
-            received += bytes.len();
+        Self {
+            bytes,
+            span: start.elapsed(),
+            spent,
         }
     }
-    received as f64 / start.elapsed().as_secs_f64() / MB
+
+    fn report(&self, name: &str) {
+        let rate = self.bytes as f64 / self.span.as_secs_f64() / MB;
+        let [sender, receiver] = self
+            .spent
+            .map(|spent| spent.as_secs_f64() * 1e9 / self.bytes as f64);
+        println!("{name:24} {rate:7.1} {sender:8.3} {receiver:8.3}");
+    }
 }
 
 fn ours(kind: Congestion) -> (Ours, Ours) {
@@ -130,30 +142,17 @@ fn rtcs() -> (Rtc, Rtc) {
 }
 
 fn cpu() {
-    println!("no delay, real clock, one thread: MB/s, CPU-s/GB of both sides");
+    println!("no delay, real clock, one thread: MB/s; sender and receiver, s/GB");
     let span = Duration::from_secs(4);
-    let report = |name: &str, rate: f64, cpu: f64| {
-        let bytes = rate * MB * span.as_secs_f64();
-        println!("{name:24} {rate:7.1} {:6.2}", cpu / bytes * 1e9);
-    };
-    let only: Option<f64> = std::env::args().nth(2).and_then(|loss| loss.parse().ok());
-    for loss in LOSS
-        .into_iter()
-        .filter(|loss| only.is_none_or(|only| only == *loss))
-    {
+    for loss in LOSS {
         for kind in [Congestion::Bbr, Congestion::NewReno] {
             let (mut a, mut b) = ours(kind);
-            let before = cpu_time();
-            let rate = real(&mut a, &mut b, loss, span);
-            report(&format!("ours {kind:?} {loss}"), rate, cpu_time() - before);
-            if std::env::var_os("VERBOSE").is_some() {
-                println!("{:?}", a.association.stats());
-            }
+            let work = Work::measure(&mut a, &mut b, loss, span);
+            work.report(&format!("ours {kind:?} {loss}"));
         }
         let (mut a, mut b) = rtcs();
-        let before = cpu_time();
-        let rate = real(&mut a, &mut b, loss, span);
-        report(&format!("rtc-sctp {loss}"), rate, cpu_time() - before);
+        let work = Work::measure(&mut a, &mut b, loss, span);
+        work.report(&format!("rtc-sctp {loss}"));
     }
 }
 
