@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod endpoint;
+pub mod link;
 pub mod peers;
 pub mod process;
 pub mod simulation;

@@ -4,16 +4,18 @@
 //! The link's loss is exact for a seed, the whole is not: DTLS and SCTP draw randomness of their own. Signalling goes
 //! over a model's ordered lane.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use lkstream_transport as transport;
 use lkstream_transport::{
     Certificate, ChannelConfig, ChannelId, Credentials, IceMode, Peer, PeerConfig, Received,
 };
+
+use crate::link::{self, Bottleneck, Link, Loss};
 
 use super::{Cause, Config, End, Event, Lane, Random, SendError, Totals, Wire};
 
@@ -33,11 +35,9 @@ pub struct Stack {
     peeked: [[VecDeque<Bytes>; 2]; 2],
     is_open: [bool; 2],
     events: [VecDeque<Event>; 2],
-    flying: BTreeMap<(Instant, u64), (End, Vec<u8>)>,
-    serial: u64,
-    busy_until: [Option<Instant>; 2],
+    /// What each end sends.
+    links: [Link<Vec<u8>>; 2],
     buffer: Vec<u8>,
-    totals: Totals,
 }
 
 impl Stack {
@@ -45,9 +45,20 @@ impl Stack {
     /// [`Config::segment`], `retransmit_*`, `fails_after` and `connects_in` are the stack's own business.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Stack {
+        let mut random = Random::new(seed);
+        let behaviour = link::Config {
+            delay: config.latency,
+            jitter: config.jitter,
+            loss: Loss::Each(config.loss),
+            bottleneck: Some(Bottleneck {
+                bytes_per_second: config.bytes_per_second,
+                queue: usize::MAX,
+            }),
+        };
         Stack {
             signal: Wire::new(config.clone(), seed),
-            random: Random::new(seed),
+            links: [(); 2].map(|()| Link::new(behaviour.clone(), random.draw())),
+            random,
             peers: None,
             addresses: [
                 SocketAddr::from(([10, 0, 0, 1], 1_111)),
@@ -57,11 +68,7 @@ impl Stack {
             peeked: Default::default(),
             is_open: [false; 2],
             events: Default::default(),
-            flying: BTreeMap::new(),
-            serial: 0,
-            busy_until: [None; 2],
             buffer: Vec::new(),
-            totals: Totals::default(),
             config,
         }
     }
@@ -75,7 +82,13 @@ impl Stack {
     /// As [`Wire::totals`]; a segment is a datagram.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.totals
+        let mut totals = Totals::default();
+        for link in &self.links {
+            totals.arrived += link.totals().carried;
+            totals.cut_off += link.totals().cut_off;
+            totals.lost += link.totals().lost;
+        }
+        totals
     }
 
     /// As [`Wire::connect`].
@@ -123,11 +136,13 @@ impl Stack {
     /// As [`Wire::cut`].
     pub fn cut(&mut self, now: Instant) {
         self.signal.cut(now);
+        self.links.iter_mut().for_each(Link::cut);
     }
 
     /// As [`Wire::mend`].
     pub fn mend(&mut self, now: Instant) {
         self.signal.mend(now);
+        self.links.iter_mut().for_each(Link::mend);
     }
 
     /// As [`Wire::is_connected`].
@@ -244,30 +259,24 @@ impl Stack {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.peers.iter().flatten().filter_map(Peer::poll_timeout);
-        let flying = self.flying.keys().next().map(|(at, _)| *at);
+        let flying = self.links.iter().filter_map(Link::poll_timeout);
         peers.chain(flying).chain(self.signal.poll_timeout()).min()
     }
 
     /// As [`Wire::handle_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.signal.handle_timeout(now);
-        while let Some(entry) = self.flying.first_entry()
-            && entry.key().0 <= now
-        {
-            let (to, data) = entry.remove();
-            if !self.signal.is_connected() {
-                self.totals.cut_off += 1;
-                continue;
-            }
-            self.totals.arrived += 1;
-            let received = Received {
-                remote: self.addresses[to.other().index()],
-                local: Some(self.addresses[to.index()].ip()),
-                data: &data,
-                segment_size: data.len(),
-            };
-            if let Some(peers) = &mut self.peers {
-                peers[to.index()].handle_received(now, received);
+        for from in [End::Client, End::Server] {
+            while let Some(data) = self.links[from.index()].pop(now) {
+                let received = Received {
+                    remote: self.addresses[from.index()],
+                    local: Some(self.addresses[from.other().index()].ip()),
+                    data: &data,
+                    segment_size: data.len(),
+                };
+                if let Some(peers) = &mut self.peers {
+                    peers[from.other().index()].handle_received(now, received);
+                }
             }
         }
         for peer in self.peers.iter_mut().flatten() {
@@ -346,23 +355,7 @@ impl Stack {
         while let Some(transmit) = peer.poll_transmit(now, SEGMENTS, &mut self.buffer) {
             let segment = transmit.segment_size.unwrap_or(transmit.len).max(1);
             for datagram in self.buffer[..transmit.len].chunks(segment) {
-                let busy = &mut self.busy_until[end.index()];
-                let start = busy.map_or(now, |busy| busy.max(now));
-                let time = datagram.len() as u64 * 1_000_000_000 / self.config.bytes_per_second;
-                let gone = start + Duration::from_nanos(time);
-                *busy = Some(gone);
-                let jitter = self.config.jitter.as_nanos() as u64;
-                let jitter = Duration::from_nanos(self.random.below(jitter.saturating_add(1)));
-                if self.random.happens(self.config.loss) {
-                    self.totals.lost += 1;
-                } else if self.signal.is_connected() {
-                    self.serial += 1;
-                    let at = gone + self.config.latency + jitter;
-                    self.flying
-                        .insert((at, self.serial), (end.other(), datagram.to_vec()));
-                } else {
-                    self.totals.cut_off += 1;
-                }
+                self.links[end.index()].push(now, datagram.len(), datagram.to_vec());
             }
         }
     }
