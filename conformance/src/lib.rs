@@ -2,6 +2,9 @@
 
 pub mod browser;
 pub mod endpoint;
+pub mod host;
+#[cfg(target_os = "linux")]
+pub mod lab;
 pub mod link;
 pub mod peers;
 pub mod process;

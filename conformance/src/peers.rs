@@ -1,11 +1,12 @@
 //! The official peers and our own binaries, started the same way: a room server is a [`Site`], a participant a
-//! [`Process`]. `ci/peers` installs what is official.
+//! [`Process`] that visits it. They run on the loopback or on any other [`Host`]. `ci/peers` installs what is official.
 
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::process::{DEADLINE, Events, Failure, Process, Tied};
+use crate::host::Host;
+use crate::process::{DEADLINE, Events, Failure, Process};
 
 /// The Python SDK's version.
 pub const PYTHON_SDK: &str = "1.2.1";
@@ -37,29 +38,30 @@ pub(crate) fn installed(path: PathBuf) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The `lkstream` binary beside the running test's own: `cargo build -p lkstream-cli` makes it.
+/// The `lkstream` binary of the same build as this program: `cargo build -p lkstream-cli` makes it.
 fn lkstream() -> Result<PathBuf, Failure> {
-    let test = std::env::current_exe()?;
-    let binary = test
+    let program = std::env::current_exe()?;
+    let name = format!("lkstream{}", std::env::consts::EXE_SUFFIX);
+    // Tests are one folder further down than programs.
+    let mut places = program
         .ancestors()
-        .nth(2)
-        .unwrap_or(&test)
-        .join(format!("lkstream{}", std::env::consts::EXE_SUFFIX));
-    if binary.exists() {
-        Ok(binary)
-    } else {
-        Err(Failure::new(format!(
-            "{} is not there: cargo build -p lkstream-cli",
-            binary.display()
-        )))
-    }
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(&name));
+    let found = places.find(|binary| binary.exists());
+    found.ok_or_else(|| {
+        Failure::new(format!(
+            "no {name} beside {}: cargo build -p lkstream-cli",
+            program.display()
+        ))
+    })
 }
 
-/// Ports that were free a moment ago, on loopback: TCP, UDP, and one more TCP.
-fn free_ports() -> Result<(u16, u16, u16), Failure> {
-    let http = TcpListener::bind(("127.0.0.1", 0))?;
-    let rtc = UdpSocket::bind(("127.0.0.1", 0))?;
-    let fallback = TcpListener::bind(("127.0.0.1", 0))?;
+/// Ports that were free a moment ago, here: TCP, UDP, and one more TCP.
+fn free_ports(address: Ipv4Addr) -> std::io::Result<(u16, u16, u16)> {
+    let http = TcpListener::bind((address, 0))?;
+    let rtc = UdpSocket::bind((address, 0))?;
+    let fallback = TcpListener::bind((address, 0))?;
     Ok((
         http.local_addr()?.port(),
         rtc.local_addr()?.port(),
@@ -67,7 +69,7 @@ fn free_ports() -> Result<(u16, u16, u16), Failure> {
     ))
 }
 
-/// A room server, ours or the official one, on free loopback ports. Dropping it ends it.
+/// A room server, ours or the official one, on free ports. Dropping it ends it.
 pub struct Site {
     /// Its WebSocket URL.
     pub url: String,
@@ -76,10 +78,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// `lkstream serve`.
+    /// `lkstream serve` on the loopback.
     pub fn ours() -> Result<Self, Failure> {
-        let command = Tied::new(lkstream()?)
-            .with(["serve", "--json", "--bind", "127.0.0.1"])
+        Self::ours_on(&Host::loopback())
+    }
+
+    /// `lkstream serve` on this host.
+    pub fn ours_on(host: &Host) -> Result<Self, Failure> {
+        let command = host
+            .program(lkstream()?)
+            .with(["serve", "--json", "--bind", &host.address().to_string()])
             .with(["--port", "0", "--rtc-port", "0"])
             .with(["--keys", &format!("{KEY}: {SECRET}")]);
         let mut server = Process::spawn("lkstream serve", &command, Events::Output)?;
@@ -94,28 +102,37 @@ impl Site {
         }
     }
 
-    /// livekit-server.
+    /// livekit-server on the loopback.
     pub fn stock() -> Result<Self, Failure> {
+        Self::stock_on(&Host::loopback())
+    }
+
+    /// livekit-server on this host.
+    pub fn stock_on(host: &Host) -> Result<Self, Failure> {
         let binary = installed(peers().join(format!("livekit-server-{LIVEKIT_SERVER}/server")))?;
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("livekit.yaml");
-        let command = Tied::new(binary).with(["--config".into(), path.clone().into_os_string()]);
+        let address = host.address();
+        let command = host
+            .program(binary)
+            .with(["--config".into(), path.clone().into_os_string()]);
         let mut last = Failure::new("never started");
         // Another process may take a port between our look and the server's bind.
         for _ in 0..3 {
-            let (http, rtc, fallback) = free_ports()?;
+            let (http, rtc, fallback) = host.enter(|| free_ports(address))??;
             let config = format!(
-                "port: {http}\nbind_addresses: [127.0.0.1]\n\
-                 rtc:\n  udp_port: {rtc}\n  tcp_port: {fallback}\n  node_ip: 127.0.0.1\n  \
-                 enable_loopback_candidate: true\n\
-                 keys:\n  {KEY}: {SECRET}\n"
+                "port: {http}\nbind_addresses: [{address}]\n\
+                 rtc:\n  udp_port: {rtc}\n  tcp_port: {fallback}\n  node_ip: {address}\n  \
+                 enable_loopback_candidate: {}\n\
+                 keys:\n  {KEY}: {SECRET}\n",
+                host.is_loopback()
             );
             std::fs::write(&path, config)?;
             let mut server = Process::spawn("livekit-server", &command, Events::Output)?;
-            match answers(&mut server, http) {
+            match answers(&mut server, host, http) {
                 Ok(()) => {
                     return Ok(Self {
-                        url: format!("ws://127.0.0.1:{http}"),
+                        url: format!("ws://{address}:{http}"),
                         server,
                         _folder: Some(folder),
                     });
@@ -126,6 +143,68 @@ impl Site {
         Err(last)
     }
 
+    /// Where participants on this host come in.
+    #[must_use]
+    pub fn door(&self, host: &Host) -> Door {
+        Door {
+            url: self.url.clone(),
+            host: host.clone(),
+        }
+    }
+
+    /// [`Door::python`] on the loopback.
+    pub fn python(
+        &self,
+        role: &str,
+        room: &str,
+        identity: &str,
+        arguments: &[&str],
+    ) -> Result<Process, Failure> {
+        self.door(&Host::loopback())
+            .python(role, room, identity, arguments)
+    }
+
+    /// [`Door::sender`] on the loopback.
+    pub fn sender(
+        &self,
+        room: &str,
+        identity: &str,
+        arguments: &[&str],
+    ) -> Result<Process, Failure> {
+        self.door(&Host::loopback())
+            .sender(room, identity, arguments)
+    }
+
+    /// [`Door::receiver`] on the loopback.
+    pub fn receiver(
+        &self,
+        room: &str,
+        identity: &str,
+        arguments: &[&str],
+    ) -> Result<Process, Failure> {
+        self.door(&Host::loopback())
+            .receiver(room, identity, arguments)
+    }
+
+    /// The id of the server's process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// A failure with the server's log.
+    pub fn failure(&self, what: &str) -> Failure {
+        self.server.failure(what)
+    }
+}
+
+/// A site as seen from a host: it starts participants there.
+pub struct Door {
+    url: String,
+    host: Host,
+}
+
+impl Door {
     /// A participant on the Python SDK: `recv`, `send` or `joins` with the arguments of `peers/python_peer.py`.
     pub fn python(
         &self,
@@ -136,7 +215,9 @@ impl Site {
     ) -> Result<Process, Failure> {
         let python = installed(peers().join(format!("python-livekit-{PYTHON_SDK}/bin/python")))?;
         let script = repository().join("conformance/peers/python_peer.py");
-        let command = Tied::new(python)
+        let command = self
+            .host
+            .program(python)
             .with([script.into_os_string()])
             .with([role, &self.url, "--room", room, "--identity", identity])
             .with(["--key", KEY, "--secret", SECRET])
@@ -178,36 +259,26 @@ impl Site {
         arguments: &[&str],
         events: Events,
     ) -> Result<Process, Failure> {
-        let command = Tied::new(lkstream()?)
-            .with([
-                role,
-                "--json",
-                "--url",
-                &self.url,
-                "--api-key",
-                KEY,
-                "--api-secret",
-                SECRET,
-            ])
+        let command = self
+            .host
+            .program(lkstream()?)
+            .with([role, "--json", "--url", &self.url])
+            .with(["--api-key", KEY, "--api-secret", SECRET])
             .with(["--room", room, "--identity", identity])
             .with(arguments);
         Process::spawn(&format!("lkstream {role} {identity}"), &command, events)
     }
-
-    /// A failure with the server's log.
-    pub fn failure(&self, what: &str) -> Failure {
-        self.server.failure(what)
-    }
 }
 
 /// Waits until the server accepts connections.
-fn answers(server: &mut Process, port: u16) -> Result<(), Failure> {
+fn answers(server: &mut Process, host: &Host, port: u16) -> Result<(), Failure> {
     let deadline = Instant::now() + DEADLINE;
     while Instant::now() < deadline {
         if !server.is_running() {
             return Err(server.failure("ended at its start"));
         }
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+        let connected = host.enter(|| TcpStream::connect((host.address(), port)))?;
+        if connected.is_ok() {
             return Ok(());
         }
         // There is no event to wait for: a refused connection says nothing about when to try again.

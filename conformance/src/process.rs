@@ -1,5 +1,6 @@
 //! A child process whose output is a transcript: tests wait for its lines with a deadline.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -186,6 +187,12 @@ impl Process {
         })
     }
 
+    /// The id that the system knows it by.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether the process has not ended yet.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -197,6 +204,11 @@ impl Process {
             Some(input) => Ok(input.write_all(data).and_then(|()| input.flush())?),
             None => Err(Failure::new(format!("{}'s input is closed", self.name))),
         }
+    }
+
+    /// Hands standard input over, to be written to by a thread of its own; nothing if it is closed or was taken.
+    pub fn take_input(&mut self) -> Option<ChildStdin> {
+        self.input.take()
     }
 
     /// Ends standard input, which tells a scripted peer to leave.
@@ -212,6 +224,12 @@ impl Process {
 
     /// As [`Process::expect`], with another deadline.
     pub fn expect_within(&mut self, event: &str, within: Duration) -> Result<Value, Failure> {
+        let found = self.look_for(event, within)?;
+        found.ok_or_else(|| self.failure(&format!("no `{event}` in {within:?}")))
+    }
+
+    /// As [`Process::expect_within`], but gives nothing at the deadline.
+    pub fn look_for(&mut self, event: &str, within: Duration) -> Result<Option<Value>, Failure> {
         let deadline = Instant::now() + within;
         let lines = match self.events {
             Events::Output => Arc::clone(&self.output),
@@ -221,14 +239,14 @@ impl Process {
             let line = match lines.line(self.read, deadline) {
                 Ok(Some(line)) => line,
                 Ok(None) => return Err(self.failure(&format!("ended before its `{event}`"))),
-                Err(Late) => return Err(self.failure(&format!("no `{event}` in {within:?}"))),
+                Err(Late) => return Ok(None),
             };
             self.read += 1;
             let Ok(value) = serde_json::from_slice::<Value>(&line) else {
                 continue;
             };
             match value["event"].as_str() {
-                Some(name) if name == event => return Ok(value),
+                Some(name) if name == event => return Ok(Some(value)),
                 Some("error") => {
                     return Err(self.failure(&format!("an error instead of `{event}`")));
                 }
@@ -295,8 +313,9 @@ pub struct Tied(Program);
 #[derive(Clone, Debug)]
 struct Program {
     path: std::path::PathBuf,
-    arguments: Vec<std::ffi::OsString>,
+    arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
+    namespace: Option<std::path::PathBuf>,
 }
 
 impl Tied {
@@ -306,15 +325,20 @@ impl Tied {
             path: path.into(),
             arguments: Vec::new(),
             variables: Vec::new(),
+            namespace: None,
         })
+    }
+
+    /// Runs it inside the network namespace behind this path, which needs root.
+    #[must_use]
+    pub fn inside(mut self, namespace: &std::path::Path) -> Self {
+        self.0.namespace = Some(namespace.to_owned());
+        self
     }
 
     /// Adds arguments.
     #[must_use]
-    pub fn with<A: Into<std::ffi::OsString>>(
-        mut self,
-        arguments: impl IntoIterator<Item = A>,
-    ) -> Self {
+    pub fn with<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.0
             .arguments
             .extend(arguments.into_iter().map(Into::into));
@@ -331,15 +355,23 @@ impl Tied {
 
 impl Program {
     fn build(&self) -> Command {
+        let mut words = Vec::new();
+        if let Some(namespace) = &self.namespace {
+            words.push(OsString::from("/usr/bin/nsenter"));
+            let mut option = OsString::from("--net=");
+            option.push(namespace);
+            words.push(option);
+        }
         // util-linux; the safe way to ask for a signal at the parent's death.
         let setpriv = std::path::Path::new("/usr/bin/setpriv");
-        let mut command = if cfg!(target_os = "linux") && setpriv.exists() {
-            let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL"]).arg(&self.path);
-            command
-        } else {
-            Command::new(&self.path)
-        };
+        if cfg!(target_os = "linux") && setpriv.exists() {
+            words.extend([setpriv.into(), "--pdeathsig".into(), "KILL".into()]);
+        }
+        words.push(self.path.clone().into_os_string());
+        // Each of them replaces itself by the next, so the process keeps its id.
+        let mut words = words.into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command.args(&self.arguments);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         // Credentials of whoever runs the tests must not decide where they go.

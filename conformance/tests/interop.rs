@@ -17,6 +17,8 @@ mod interop {
     mod encryption;
     mod lkstream_to_lkstream;
     mod lkstream_to_python;
+    #[cfg(target_os = "linux")]
+    mod network;
     mod payloads;
     mod python_to_lkstream;
     mod python_to_python;
