@@ -170,6 +170,11 @@ async fn messages_before_a_close_arrive() -> Result<(), Failure> {
     let sent: Vec<_> = (0..10).map(|seed| noise(seed, 100_000)).collect();
     for message in &sent {
         pair.endpoint
+            .until("room to send", |endpoint| {
+                (endpoint.peer.room(ours.id) > 0).then_some(())
+            })
+            .await?;
+        pair.endpoint
             .peer
             .send(Instant::now(), ours.id, message.clone())?;
     }
