@@ -4,7 +4,7 @@ Every event is one JSON object on a line of standard output, so that a test read
 The peer leaves its room and exits when standard input ends, or on its own when `recv --count` is reached
 and nothing holds it (`--hold` waits for standard input also then). It never outlives the process that started it.
 
-    python_peer.py recv  URL --room R --identity I [--count N] [--topic T]...
+    python_peer.py recv  URL --room R --identity I [--count N] [--topic T]... [--progress]
     python_peer.py send  URL --room R --identity I [--wait-for ID]... [--to ID]... KIND:PATH...
     python_peer.py joins URL --room R --count N
     python_peer.py rpc   URL --room R --identity I [--wait-for ID]... [--to ID] [--timeout S] [METHOD:PATH]...
@@ -118,7 +118,7 @@ async def recv(args):
         digest = hashlib.sha256()
         size = pieces = 0
         first = None
-        started = time.monotonic()
+        started = due = time.monotonic()
         emit("opened", kind=kind, sender=sender, id=reader.info.stream_id, topic=reader.info.topic)
         failure = None
         try:
@@ -128,6 +128,9 @@ async def recv(args):
                 digest.update(data)
                 size += len(data)
                 pieces += 1
+                if args.progress and time.monotonic() >= due:
+                    emit("progress", id=reader.info.stream_id, bytes=size)
+                    due = time.monotonic() + 0.25
         except rtc.StreamError as error:
             failure = error.description
         fields = dict(
@@ -392,6 +395,7 @@ def main():
     parser.add_argument("--topic", action="append", default=[])
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--hold", action="store_true", help="recv: stay until standard input ends")
+    parser.add_argument("--progress", action="store_true", help="recv: tell the bytes of a stream, four times a second")
     parser.add_argument("--dual", action="store_true", help="two peer connections (signalling v0)")
     parser.add_argument("--wait-for", action="append", default=[], metavar="ID")
     parser.add_argument("--to", action="append", default=[], metavar="ID")

@@ -1,0 +1,84 @@
+//! Rates of real sockets over the lab of `conformance`: emulated delay, loss and rate between two network namespaces.
+//! `bench/network` builds what it needs and runs it. It needs root on Linux.
+
+#[cfg(target_os = "linux")]
+mod bottleneck;
+#[cfg(target_os = "linux")]
+mod flow;
+#[cfg(target_os = "linux")]
+mod grid;
+#[cfg(target_os = "linux")]
+mod hop;
+#[cfg(target_os = "linux")]
+mod options;
+#[cfg(target_os = "linux")]
+mod relay;
+#[cfg(target_os = "linux")]
+mod tcp;
+#[cfg(target_os = "linux")]
+mod transfer;
+
+#[cfg(target_os = "linux")]
+fn main() -> Result<(), lkstream_conformance::process::Failure> {
+    use clap::Parser;
+    use grid::Path;
+    use options::Part;
+    use transfer::Client::{Lkstream, Python};
+    use transfer::{Route, Server, Side};
+
+    let options = options::Options::parse();
+    println!("link seed {}", options.seed);
+    let route = |sender, server, receiver| {
+        Path::Route(Route {
+            sender,
+            server,
+            receiver,
+        })
+    };
+    for part in options.parts() {
+        let path = match part {
+            Part::Relay => {
+                relay::print(&options)?;
+                continue;
+            }
+            Part::Bottleneck => {
+                bottleneck::print(&options)?;
+                continue;
+            }
+            Part::Hop => Path::Hop,
+            Part::Upload => route(
+                Lkstream,
+                (Server::Livekit, Side::Right),
+                (Lkstream, Side::Right),
+            ),
+            Part::UploadOfficial => route(
+                Python,
+                (Server::Livekit, Side::Right),
+                (Python, Side::Right),
+            ),
+            Part::Download => route(
+                Lkstream,
+                (Server::Lkstream, Side::Left),
+                (Python, Side::Right),
+            ),
+            Part::DownloadOfficial => {
+                route(Python, (Server::Livekit, Side::Left), (Python, Side::Right))
+            }
+            Part::Room => route(
+                Lkstream,
+                (Server::Lkstream, Side::Right),
+                (Lkstream, Side::Left),
+            ),
+            Part::RoomOfficial => {
+                route(Python, (Server::Livekit, Side::Right), (Python, Side::Left))
+            }
+        };
+        grid::print(path, &options);
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("network namespaces are Linux's");
+}
