@@ -16,6 +16,7 @@
 //! - Losses in a probe lower the long-term bound by a share, and a queue in `Cruise` makes a flow leave a share of its rate to others until
 //!   its next probe, which starts from there. Both take more from the larger flow; with the draft's rules the first of two flows kept up
 //!   to nine tenths.
+//! - Beside a flow that fills the queue whatever we leave, nothing is left to it, and the queue counts as part of the path.
 
 mod extra;
 mod latest;
@@ -292,7 +293,7 @@ impl Bbr {
         }
         let before = self.bandwidth_short_term.min(self.max_bandwidth());
         if !has_loss {
-            if !std::mem::replace(&mut self.has_yielded, true) {
+            if !self.round_trip.is_contested && !std::mem::replace(&mut self.has_yielded, true) {
                 self.bandwidth_short_term = YIELD * self.latest.bandwidth.max(YIELD * before);
             }
             return;
@@ -358,7 +359,7 @@ impl Bbr {
     }
 
     fn start_refill(&mut self, delivered: u64) {
-        if self.bandwidth_short_term.is_finite() {
+        if self.bandwidth_short_term.is_finite() && !self.round_trip.is_contested {
             let most = self.bandwidth_short_term;
             self.max_bandwidth = self.max_bandwidth.map(|bandwidth| bandwidth.min(most));
         }
@@ -562,7 +563,12 @@ impl Bbr {
         if !lost.is_app_limited {
             let target = self.product(self.bandwidth, 1.0).min(self.window);
             let least = (target as f64 / (1.0 - HEADROOM)) as u64;
-            self.inflight_long_term = ((flight as f64 * BETA) as u64)
+            let part = if self.round_trip.is_contested {
+                1.0
+            } else {
+                BETA
+            };
+            self.inflight_long_term = ((flight as f64 * part) as u64)
                 .max(least)
                 .min(flight)
                 .max(self.floor());
@@ -578,6 +584,7 @@ impl Controller for Bbr {
         if flight == 0 && is_app_limited {
             self.idle_restart = true;
             self.extra.restart(now);
+            self.round_trip.resume(now);
             if self.is_in_cycle() && self.bandwidth > 0.0 {
                 self.pacing_rate = self.bandwidth * PACING_MARGIN;
             }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_secs(10);
 /// So long without a round trip as low, and it is looked for.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// So long without a free path, though we made room and looked for it: somebody else keeps the queue filled.
+const CONTESTED_AFTER: Duration = Duration::from_secs(6);
 /// This part of the least round trip more is a queue.
 const QUEUE_PART: u32 = 4;
 
@@ -19,6 +21,11 @@ pub(super) struct RoundTrip {
     in_round: Option<Duration>,
     /// It is time to look for the least one.
     pub(super) is_probe_due: bool,
+    /// The least ever, and when it was last about that.
+    ever: Option<Duration>,
+    free_at: Instant,
+    /// A flow that only losses slow down holds the queue: making room would starve us, and its queue is part of the path.
+    pub(super) is_contested: bool,
 }
 
 impl RoundTrip {
@@ -30,6 +37,9 @@ impl RoundTrip {
             probed_at: now,
             in_round: None,
             is_probe_due: false,
+            ever: least,
+            free_at: now,
+            is_contested: false,
         }
     }
 
@@ -38,6 +48,14 @@ impl RoundTrip {
     }
 
     pub(super) fn update(&mut self, now: Instant, rtt: Option<Duration>) {
+        if let Some(rtt) = rtt {
+            let ever = self.ever.map_or(rtt, |ever| ever.min(rtt));
+            self.ever = Some(ever);
+            if rtt <= ever + ever / QUEUE_PART {
+                self.free_at = now;
+            }
+            self.is_contested = now.saturating_duration_since(self.free_at) > CONTESTED_AFTER;
+        }
         self.is_probe_due = now.saturating_duration_since(self.probed_at) > PROBE_INTERVAL;
         if let Some(rtt) = rtt
             && (self.is_probe_due || self.probed.is_none_or(|least| rtt <= least))
@@ -47,11 +65,16 @@ impl RoundTrip {
         }
         let is_old = now.saturating_duration_since(self.least_at) > WINDOW;
         if let Some(probed) = self.probed
-            && (is_old || self.least.is_none_or(|least| probed < least))
+            && (is_old || self.is_contested || self.least.is_none_or(|least| probed < least))
         {
             self.least = Some(probed);
             self.least_at = self.probed_at;
         }
+    }
+
+    /// Sending goes on after a pause, which says nothing about others.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.free_at = now;
     }
 
     /// The next look is an interval away.
@@ -101,5 +124,23 @@ mod tests {
         assert_eq!((trip.is_probe_due, trip.least()), (true, Some(ms(100))));
         trip.update(at(11), Some(ms(140)));
         assert_eq!(trip.least(), Some(ms(140)));
+    }
+
+    /// As beside a flow with CUBIC and a long buffer.
+    #[test]
+    fn a_queue_that_never_drains_becomes_part_of_the_path() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let ms = Duration::from_millis;
+        let mut trip = RoundTrip::new(start, Some(ms(50)));
+        (1..6).for_each(|second| trip.update(at(second), Some(ms(200))));
+        assert!(!trip.is_contested);
+        (6..8).for_each(|second| trip.update(at(second), Some(ms(200))));
+        assert_eq!((trip.is_contested, trip.least()), (true, Some(ms(200))));
+        trip.update(at(8), Some(ms(60)));
+        assert_eq!((trip.is_contested, trip.least()), (false, Some(ms(60))));
+        trip.resume(at(30));
+        trip.update(at(30), Some(ms(200)));
+        assert!(!trip.is_contested);
     }
 }
