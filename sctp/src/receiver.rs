@@ -1,5 +1,6 @@
 //! Receives chunks and reports them (RFC 9260 §6.2, RFC 3758 §3.6, RFC 7053).
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::bits::Bits;
@@ -7,7 +8,8 @@ use crate::chunk::{DATA, Data, FORWARD_TSN, ForwardTsn, IMMEDIATE, SACK};
 use crate::error::PeerFault;
 use crate::event::Message;
 use crate::limits::{
-    DUPLICATES, FORWARD_SPAN, GAP_BLOCKS, RECEIVE_SPAN, SACK_DELAY, SACK_PACKETS, SMALL_WINDOW,
+    DUPLICATES, EARLY_SACKS, FORWARD_SPAN, GAP_BLOCKS, RECEIVE_SPAN, SACK_DELAY, SACK_PACKETS,
+    SMALL_WINDOW,
 };
 use crate::packet::Writer;
 use crate::reassembly::Reassembly;
@@ -31,6 +33,8 @@ pub(crate) struct Receiver {
     duplicates: Vec<u32>,
     due: SackDue,
     packets: u32,
+    /// Cumulative points of SACKs that were due while the batch at hand came in.
+    early: VecDeque<u64>,
     /// The packet at hand brought data.
     has_data: bool,
     pub(crate) reassembly: Reassembly,
@@ -60,6 +64,7 @@ impl Receiver {
             duplicates: Vec::new(),
             due: SackDue::No,
             packets: 0,
+            early: VecDeque::new(),
             has_data: false,
             reassembly: Reassembly::new(max_message_size),
             window: windows.0,
@@ -164,6 +169,10 @@ impl Receiver {
             return;
         }
         self.packets += 1;
+        let is_whole = self.highest == self.cumulative;
+        if self.packets.is_multiple_of(SACK_PACKETS) && is_whole && self.early.len() < EARLY_SACKS {
+            self.early.push_back(self.cumulative);
+        }
         // RFC 9260 §6.2: at least every second packet, at once while something is missing.
         if self.packets >= SACK_PACKETS || self.highest > self.cumulative {
             self.due = SackDue::Now;
@@ -225,8 +234,26 @@ impl Receiver {
         if free < SMALL_WINDOW { 0 } else { free }
     }
 
+    /// A SACK for some of the packets that came at once. Whether there was one to write; the newest state has its own.
+    pub(crate) fn write_early_sack(&mut self, writer: &mut Writer<'_>, stats: &mut Stats) -> bool {
+        let cumulative = self.early.pop_front();
+        let Some(cumulative) = cumulative.filter(|point| *point < self.cumulative) else {
+            self.early.clear();
+            return false;
+        };
+        let told = u32::try_from(self.available()).unwrap_or(u32::MAX);
+        writer.chunk(SACK, 0, |body| {
+            body.extend_from_slice(&(cumulative as u32).to_be_bytes());
+            body.extend_from_slice(&told.to_be_bytes());
+            body.extend_from_slice(&[0; 4]);
+        });
+        stats.sacks_sent += 1;
+        true
+    }
+
     pub(crate) fn write_sack(&mut self, writer: &mut Writer<'_>, stats: &mut Stats) {
         let window = self.available();
+        self.early.clear();
         let duplicates = std::mem::take(&mut self.duplicates);
         let room = writer.room().saturating_sub(16) / 4;
         let most = room.saturating_sub(duplicates.len()).min(GAP_BLOCKS);

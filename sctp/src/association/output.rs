@@ -27,7 +27,7 @@ impl Association {
         let ports = (self.config.local_port, self.config.remote_port);
         let mut writer = Writer::new(buffer, self.config.packet, ports, self.peer_tag);
         let is_setup = self.write_setup(now, &mut writer);
-        if !is_setup {
+        if !is_setup && !self.write_early_sack(&mut writer) {
             let is_ready = self.can_send_data() && self.sender.is_ready(now);
             self.write_control(now, &mut writer, is_ready);
             self.write_payload(now, &mut writer, is_ready);
@@ -39,6 +39,13 @@ impl Association {
         }
         self.stats.packets_sent += 1;
         Some(length)
+    }
+
+    /// It has a packet for itself: some senders do as much for a packet as for a SACK.
+    fn write_early_sack(&mut self, writer: &mut Writer<'_>) -> bool {
+        let receiver = self.receiver.as_mut();
+        self.state == State::Established
+            && receiver.is_some_and(|receiver| receiver.write_early_sack(writer, &mut self.stats))
     }
 
     /// What has a packet for itself. Whether there was something.

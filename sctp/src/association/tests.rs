@@ -204,6 +204,31 @@ fn what_ends_a_burst_is_reported_at_once() {
     assert!(packets(&mut other.b, other.now).is_empty());
 }
 
+/// RFC 9260 §6.2: at least every second packet is acknowledged, also of those that come in one batch; of a long batch fewer.
+#[test]
+fn a_batch_is_acknowledged_in_steps() {
+    for (count, expected) in [
+        (6, vec![2, 4, 6]),
+        (5, vec![2, 4, 5]),
+        (40, vec![2, 4, 6, 8, 40]),
+    ] {
+        let mut pair = Pair::new();
+        let first = pair.a.local_tsn;
+        for index in 0..count {
+            let packet = pair.data(index, BEGIN | END, index as u16, &[7; 1_000]);
+            pair.b.handle_packet(pair.now, &packet).unwrap();
+        }
+        let points: Vec<u32> = packets(&mut pair.b, pair.now)
+            .iter()
+            .map(|packet| {
+                assert_eq!(kinds(packet), [SACK]);
+                word(packet, 16).unwrap().wrapping_sub(first) + 1
+            })
+            .collect();
+        assert_eq!(points, expected);
+    }
+}
+
 /// RFC 9653: without checksum only when both sides offer it, never the handshake.
 #[test]
 fn checksums_are_left_out_when_both_agree() {
