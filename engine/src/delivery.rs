@@ -5,4 +5,4 @@ mod duplicates;
 mod outbox;
 
 pub use duplicates::{Duplicates, Verdict};
-pub use outbox::{Outbox, ReplayGap};
+pub use outbox::{Outbox, ReplayError};

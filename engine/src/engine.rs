@@ -7,7 +7,7 @@ mod receiving;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lkstream_proto::id::{Identity, ParticipantSid};
@@ -17,7 +17,7 @@ use lkstream_proto::receipt::{self, Receipt, Status};
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::delivery::{Duplicates, ReplayGap};
+use crate::delivery::{Duplicates, ReplayError};
 use crate::encryption::{Cipher, Keyring, Seal};
 use crate::event::Event;
 use crate::fault::{Counters, PeerFault, Rule};
@@ -233,12 +233,14 @@ impl Engine {
 
     /// The reliable channel runs over a new association, whose other side has everything up to
     /// sequence number `last`: what is above is sent again, under its old numbers, and
-    /// [`acknowledged`](Engine::acknowledged) counts from zero.
+    /// [`acknowledged`](Engine::acknowledged) counts from zero. `silence` is how long nothing of
+    /// ours was acknowledged.
     ///
     /// # Errors
-    /// [`ReplayGap`] when the buffer no longer reaches back that far; then only a restart helps.
-    pub fn resume(&mut self, last: u32) -> Result<(), ReplayGap> {
-        self.outgoing.resume(last, &mut self.events)
+    /// [`ReplayError`] when the buffer no longer reaches back that far, or receivers may have
+    /// forgotten what they have; then only a restart helps.
+    pub fn resume(&mut self, last: u32, silence: Duration) -> Result<(), ReplayError> {
+        self.outgoing.resume(last, silence, &mut self.events)
     }
 
     /// Whether readers, or events that nobody polled, hold so much that the driver must leave

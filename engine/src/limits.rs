@@ -17,6 +17,9 @@ pub const STALL_LIMIT: Duration = Duration::from_secs(5);
 pub const LEAVE_GRACE: Duration = Duration::from_secs(2);
 /// Time a participant that left is remembered, for headers that come after the leave message.
 pub const DEPARTED_MEMORY: Duration = Duration::from_secs(30);
+/// Time without a delivery after which nothing is sent again on a resume: receivers forget the numbers of a publisher after
+/// as long (protocol.md §4.5).
+pub const REPLAY_AGE: Duration = lkstream_proto::limits::SEQUENCE_MEMORY;
 /// Participants that left and are remembered.
 pub const DEPARTED: usize = 1024;
 /// Incoming streams at once.

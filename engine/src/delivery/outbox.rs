@@ -1,18 +1,31 @@
 //! Numbers for packets sent, and the packets themselves until they are acknowledged.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-/// The packets asked for are gone from the buffer.
+use crate::limits::REPLAY_AGE;
+
+/// Why packets can not be given out again; only a restart helps.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("packet {wanted} is wanted again, {oldest} is the oldest kept")]
-pub struct ReplayGap {
-    /// The first number wanted.
-    pub wanted: u32,
-    /// The oldest number kept, or the next one to give when none is kept.
-    pub oldest: u32,
+#[non_exhaustive]
+pub enum ReplayError {
+    /// They are gone from the buffer.
+    #[error("packet {wanted} is wanted again, {oldest} is the oldest kept")]
+    Gap {
+        /// The first number wanted.
+        wanted: u32,
+        /// The oldest number kept, or the next one to give when none is kept.
+        oldest: u32,
+    },
+    /// Receivers may have forgotten what they have of us and would take it twice.
+    #[error("nothing was delivered for {} s, and receivers remember {} s", silence.as_secs(), REPLAY_AGE.as_secs())]
+    TooOld {
+        /// How long nothing was delivered.
+        silence: Duration,
+    },
 }
 
 /// The sending side of one session on the reliable channel.
@@ -108,16 +121,19 @@ impl<T> Outbox<T> {
 
     /// The other side has everything up to `last`, over a new association: gives back the owners
     /// of what it has; the rest is given out again by [`replay_next`](Outbox::replay_next), and
-    /// acknowledgements count from zero.
+    /// acknowledgements count from zero. `silence` is how long the other side has got nothing.
     ///
     /// # Errors
-    /// [`ReplayGap`] when packets above `last` are gone, because they were acknowledged. Nothing
-    /// changed then.
-    pub fn resume(&mut self, last: u32) -> Result<Vec<T>, ReplayGap> {
+    /// When packets above `last` are gone, because they were acknowledged, or when it was silent
+    /// for [`REPLAY_AGE`] or longer. Nothing changed then.
+    pub fn resume(&mut self, last: u32, silence: Duration) -> Result<Vec<T>, ReplayError> {
+        if silence >= REPLAY_AGE {
+            return Err(ReplayError::TooOld { silence });
+        }
         let oldest = self.sent.front().map_or(self.next, |sent| sent.sequence);
         let wanted = last.saturating_add(1);
         if wanted < oldest {
-            return Err(ReplayGap { wanted, oldest });
+            return Err(ReplayError::Gap { wanted, oldest });
         }
         let mut arrived = Vec::new();
         self.again = 0;
@@ -154,6 +170,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const SHORT: Duration = Duration::from_secs(5);
+
     fn filled(packets: u32) -> Outbox<u32> {
         let mut outbox = Outbox::new();
         for number in 1..=packets {
@@ -179,7 +197,7 @@ mod tests {
     fn a_resume_gives_out_again_what_the_other_side_lacks() {
         let mut outbox = filled(5);
         assert_eq!(outbox.acknowledge(10), Some(1));
-        assert_eq!(outbox.resume(3).unwrap(), [2, 3]);
+        assert_eq!(outbox.resume(3, SHORT).unwrap(), [2, 3]);
         assert_eq!(outbox.acknowledge(u64::MAX - 1), None);
         assert!(outbox.replay_next().is_some());
         assert_eq!(outbox.acknowledge(10), Some(4));
@@ -195,20 +213,33 @@ mod tests {
         let mut outbox = filled(3);
         outbox.acknowledge(20);
         outbox.acknowledge(20);
-        let gap = ReplayGap {
+        let gap = ReplayError::Gap {
             wanted: 2,
             oldest: 3,
         };
-        assert_eq!(outbox.resume(1), Err(gap));
-        assert_eq!(outbox.resume(2).unwrap(), Vec::<u32>::new());
+        assert_eq!(outbox.resume(1, SHORT), Err(gap));
+        assert_eq!(outbox.resume(2, SHORT).unwrap(), Vec::<u32>::new());
+    }
+
+    /// protocol.md §4.5: receivers remember the numbers of a publisher for 30 s.
+    #[test]
+    fn a_resume_after_a_long_silence_is_refused() {
+        let mut outbox = filled(3);
+        let silence = Duration::from_secs(30);
+        assert_eq!(
+            outbox.resume(1, silence),
+            Err(ReplayError::TooOld { silence })
+        );
+        assert_eq!(outbox.unacknowledged(), 30);
+        assert_eq!(outbox.resume(1, SHORT).unwrap(), [1]);
     }
 
     #[test]
     fn a_second_resume_in_the_middle_of_a_replay_starts_over() {
         let mut outbox = filled(4);
-        outbox.resume(1).unwrap();
+        outbox.resume(1, SHORT).unwrap();
         outbox.replay_next();
-        assert_eq!(outbox.resume(2).unwrap(), [2]);
+        assert_eq!(outbox.resume(2, SHORT).unwrap(), [2]);
         let again: usize = std::iter::from_fn(|| outbox.replay_next())
             .map(|b| b.len())
             .sum();

@@ -1,6 +1,7 @@
 //! All outgoing streams of an engine, and what goes out next.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lkstream_proto::packet::DataPacket;
@@ -11,7 +12,7 @@ use super::stream::Stream;
 use super::whole::Deflaters;
 use super::{OutgoingId, OutgoingState};
 use crate::config::Config;
-use crate::delivery::{Outbox, ReplayGap};
+use crate::delivery::{Outbox, ReplayError};
 use crate::encryption::{Seal, encode};
 use crate::engine::Lost;
 use crate::event::Event;
@@ -268,9 +269,10 @@ impl Table {
     pub(crate) fn resume(
         &mut self,
         last: u32,
+        silence: Duration,
         events: &mut VecDeque<Event>,
-    ) -> Result<(), ReplayGap> {
-        for part in self.outbox.resume(last)? {
+    ) -> Result<(), ReplayError> {
+        for part in self.outbox.resume(last, silence)? {
             self.note(part, events);
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! `whole`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lkstream_engine::{
@@ -532,7 +533,7 @@ fn a_resume_sends_again_what_the_server_lacks() {
     outgoing.write(Bytes::from(vec![1; 40_000])).unwrap();
     outgoing.close(BTreeMap::new()).unwrap();
     let first = peer.sent();
-    peer.engine.resume(2).unwrap();
+    peer.engine.resume(2, Duration::from_secs(5)).unwrap();
     let again = peer.sent();
     assert_eq!(again, first[2..]);
     let bytes: usize = again.iter().map(|packet| packet.to_bytes().len()).sum();
@@ -540,7 +541,7 @@ fn a_resume_sends_again_what_the_server_lacks() {
     peer.drain();
     assert_eq!(peer.events, [Event::Flushed(id)]);
     assert!(
-        peer.engine.resume(2).is_err(),
+        peer.engine.resume(2, Duration::from_secs(5)).is_err(),
         "acknowledged packets are gone"
     );
 }
