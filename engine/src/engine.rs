@@ -233,8 +233,8 @@ impl Engine {
 
     /// The reliable channel runs over a new association, whose other side has everything up to
     /// sequence number `last`: what is above is sent again, under its old numbers, and
-    /// [`acknowledged`](Engine::acknowledged) counts from zero. `silence` is how long nothing of
-    /// ours was acknowledged.
+    /// [`acknowledged`](Engine::acknowledged) counts from zero. `silence` is how long nothing was
+    /// acknowledged while something waited for it.
     ///
     /// # Errors
     /// [`ReplayError`] when the buffer no longer reaches back that far, or receivers may have

@@ -6,7 +6,7 @@ mod recovery;
 mod timing;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::recovery::{Rack, Timer};
 use crate::chunk::{Data, FORWARD_TSN, IMMEDIATE, UNORDERED};
@@ -87,7 +87,7 @@ impl Sender {
         mut random: Random,
     ) -> Self {
         let flight = Flight::new(initial_tsn);
-        let control = controller(now, packet, kind, &mut random, None);
+        let control = controller(now, packet, kind, &mut random);
         Self {
             queue: Queue::default(),
             advanced: flight.base() - 1,
@@ -349,12 +349,11 @@ fn controller(
     packet: usize,
     kind: Congestion,
     random: &mut Random,
-    rtt: Option<Duration>,
 ) -> Box<dyn Controller> {
     let packet = packet as u64;
     match kind {
         Congestion::NewReno => Box::new(NewReno::new(packet)),
-        Congestion::Bbr => Box::new(Bbr::new(now, packet, random.next_u64(), rtt)),
+        Congestion::Bbr => Box::new(Bbr::new(now, packet, random.next_u64())),
     }
 }
 

@@ -72,8 +72,8 @@ pub struct PeerConfig {
     pub channels: Vec<ChannelConfig>,
     /// `a=max-message-size` of our SDP: the largest message we accept, in bytes. Default 262 144 (protocol.md §3.2).
     pub max_message_size: usize,
-    /// SCTP receive window in bytes: what may wait unread. At least [`max_message_size`](Self::max_message_size) and 64 KiB.
-    /// Default [`limits::RECEIVE_WINDOW`].
+    /// SCTP receive window in bytes: what may wait unread. At least [`max_message_size`](Self::max_message_size) and 64 KiB;
+    /// room for two such messages is given in any case. Default [`limits::RECEIVE_WINDOW`].
     pub receive_window: usize,
     /// How far that grows while the reader keeps up with a path on which it is too small, in bytes; never below it. Default
     /// [`limits::RECEIVE_WINDOW_LIMIT`].

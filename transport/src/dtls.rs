@@ -274,7 +274,7 @@ impl Dtls {
     }
 
     /// Seals what stands in `out` from `start` on, [`ROOM`](record::ROOM) and application data, as one record. `None`, with all of it gone, when not
-    /// connected.
+    /// connected, too long, or out of sequence numbers.
     pub(crate) fn seal_in_place(&mut self, start: usize, out: &mut Vec<u8>) -> Option<()> {
         let Some(records) = &mut self.records else {
             out.truncate(start);

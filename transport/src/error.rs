@@ -79,8 +79,8 @@ pub enum SendError {
         /// What the other side accepts.
         limit: usize,
     },
-    /// The send buffer has no room; wait for [`Event::Writable`](crate::Event::Writable).
-    #[error("send buffer full")]
+    /// As much waits to be sent, or is not acknowledged, as should; wait for [`Event::Writable`](crate::Event::Writable).
+    #[error("no room to send")]
     Full,
     /// There is no such open channel.
     #[error("channel closed")]

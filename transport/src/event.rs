@@ -19,7 +19,8 @@ pub enum Event {
     },
     /// Messages wait in the channel. Comes once until [`Peer::receive`](crate::Peer::receive) has given `None`.
     Readable(ChannelId),
-    /// The send buffer was full (or [`Peer::room`](crate::Peer::room) was zero) and half of it is free again.
+    /// [`Peer::room`](crate::Peer::room) was zero, and no longer is: enough of what waited has left or was acknowledged. Acknowledgements
+    /// bring it, and [`Peer::poll_transmit`](crate::Peer::poll_transmit).
     Writable(ChannelId),
     /// The channel is gone; what was unread is lost.
     ChannelClosed(ChannelId),

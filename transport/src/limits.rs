@@ -12,7 +12,7 @@ pub const RECEIVE_WINDOW: usize = 2 * 1024 * 1024;
 /// SCTP receive window at the most, in bytes: 80 MB/s at 200 ms.
 pub const RECEIVE_WINDOW_LIMIT: usize = 16 * 1024 * 1024;
 
-/// What a channel may have unsent and unacknowledged, in bytes: one receive window of the other side.
+/// What a channel may have unsent and unacknowledged, in bytes: as much as our own receive window at the most.
 pub const SEND_BUFFER: usize = 16 * 1024 * 1024;
 
 /// The largest SCTP packet we send, in bytes: 1 280 less IPv6, UDP, TURN and DTLS headers.

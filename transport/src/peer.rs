@@ -347,7 +347,7 @@ impl Peer {
     }
 
     /// Writes datagrams into `buf` (cleared first): up to `max_segments` of one size to one destination, the last may be
-    /// shorter. `None` when there is nothing to send.
+    /// shorter. `None` when there is nothing to send. What leaves makes room: look for events afterwards.
     pub fn poll_transmit(
         &mut self,
         now: Instant,

@@ -22,7 +22,7 @@ const NONCE_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
 /// What sealing adds to a plaintext, in bytes.
 pub(crate) const OVERHEAD_BYTES: usize = HEADER_BYTES + NONCE_BYTES + TAG_BYTES;
-/// Stands before a plaintext that is sealed in place.
+/// Stands before a plaintext that is sealed in place: 21 bytes for the record's header and the nonce.
 pub(crate) const ROOM: [u8; HEADER_BYTES + NONCE_BYTES] = [0; HEADER_BYTES + NONCE_BYTES];
 /// `application_data` (RFC 5246 §6.2.1).
 pub(crate) const APPLICATION_DATA: u8 = 23;

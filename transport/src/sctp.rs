@@ -107,10 +107,12 @@ pub(crate) struct Sctp {
 
 impl Sctp {
     pub(crate) fn new(side: Side, now: Instant, settings: &Settings) -> Option<Self> {
+        // A message is handed out whole, while the next one comes in.
+        let receive_window = settings.receive_window.max(2 * settings.max_message_size);
         let config = Config {
             packet: settings.packet,
-            receive_window: settings.receive_window,
-            receive_window_limit: settings.receive_window_limit,
+            receive_window,
+            receive_window_limit: settings.receive_window_limit.max(receive_window),
             // The channels have budgets of their own.
             send_buffer: usize::MAX / 2,
             max_message_size: settings.max_message_size,

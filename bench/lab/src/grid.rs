@@ -42,8 +42,9 @@ impl fmt::Display for Path {
     }
 }
 
-/// Prints a table of rates and one of CPU seconds.
-pub(crate) fn print(path: Path, options: &Options) {
+/// Prints a table of rates and one of CPU seconds. How many cells could not be measured.
+pub(crate) fn print(path: Path, options: &Options) -> usize {
+    let mut failed = 0;
     let mut rates = String::new();
     let mut costs = String::new();
     let mut roles = String::new();
@@ -66,6 +67,7 @@ pub(crate) fn print(path: Path, options: &Options) {
                     (format!("{:.2}", rate.bytes_per_second / 1e6), cost)
                 }
                 Err(failure) => {
+                    failed += 1;
                     eprintln!("{failure:?}");
                     (FAILED.to_owned(), FAILED.to_owned())
                 }
@@ -88,6 +90,7 @@ pub(crate) fn print(path: Path, options: &Options) {
     );
     println!("\n{path}: MB/s by round trip time and loss\n\n{head}\n{rates}");
     println!("{path}: CPU seconds per GB, {roles}\n\n{head}\n{costs}");
+    failed
 }
 
 fn cell(path: Path, config: Config, options: &Options) -> Result<Rate, Failure> {

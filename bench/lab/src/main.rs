@@ -35,6 +35,7 @@ fn main() -> Result<(), lkstream_conformance::process::Failure> {
             receiver,
         })
     };
+    let mut failed = 0;
     for part in options.parts() {
         let path = match part {
             Part::Relay => {
@@ -73,7 +74,11 @@ fn main() -> Result<(), lkstream_conformance::process::Failure> {
                 route(Python, (Server::Livekit, Side::Right), (Python, Side::Left))
             }
         };
-        grid::print(path, &options);
+        failed += grid::print(path, &options);
+    }
+    if failed > 0 {
+        let text = format!("{failed} cells could not be measured");
+        return Err(lkstream_conformance::process::Failure::new(text));
     }
     Ok(())
 }

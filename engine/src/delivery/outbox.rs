@@ -21,9 +21,9 @@ pub enum ReplayError {
         oldest: u32,
     },
     /// Receivers may have forgotten what they have of us and would take it twice.
-    #[error("nothing was delivered for {} s, and receivers remember {} s", silence.as_secs(), REPLAY_AGE.as_secs())]
+    #[error("nothing was acknowledged for {} s, and receivers remember {} s", silence.as_secs(), REPLAY_AGE.as_secs())]
     TooOld {
-        /// How long nothing was delivered.
+        /// How long nothing was acknowledged.
         silence: Duration,
     },
 }
@@ -121,19 +121,20 @@ impl<T> Outbox<T> {
 
     /// The other side has everything up to `last`, over a new association: gives back the owners
     /// of what it has; the rest is given out again by [`replay_next`](Outbox::replay_next), and
-    /// acknowledgements count from zero. `silence` is how long the other side has got nothing.
+    /// acknowledgements count from zero. `silence` is how long nothing was acknowledged while
+    /// something waited for it.
     ///
     /// # Errors
-    /// When packets above `last` are gone, because they were acknowledged, or when it was silent
-    /// for [`REPLAY_AGE`] or longer. Nothing changed then.
+    /// When packets above `last` are gone, because they were acknowledged, or when there are some
+    /// and `silence` is [`REPLAY_AGE`] or longer. Nothing changed then.
     pub fn resume(&mut self, last: u32, silence: Duration) -> Result<Vec<T>, ReplayError> {
-        if silence >= REPLAY_AGE {
-            return Err(ReplayError::TooOld { silence });
-        }
         let oldest = self.sent.front().map_or(self.next, |sent| sent.sequence);
         let wanted = last.saturating_add(1);
         if wanted < oldest {
             return Err(ReplayError::Gap { wanted, oldest });
+        }
+        if wanted < self.next && silence >= REPLAY_AGE {
+            return Err(ReplayError::TooOld { silence });
         }
         let mut arrived = Vec::new();
         self.again = 0;
@@ -231,6 +232,8 @@ mod tests {
             Err(ReplayError::TooOld { silence })
         );
         assert_eq!(outbox.unacknowledged(), 30);
+        // Nothing would be sent twice.
+        assert_eq!(filled(3).resume(3, silence).unwrap(), [1, 2, 3]);
         assert_eq!(outbox.resume(1, SHORT).unwrap(), [1]);
     }
 

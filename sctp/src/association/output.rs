@@ -12,7 +12,8 @@ use crate::packet::Writer;
 
 impl Association {
     /// Appends the next packet to `buffer`, at most [`Config::packet`](crate::Config::packet) bytes. How many; `None` when there is
-    /// nothing to send now. Packets of a busy sender all have the same length, so that they can leave in one batch.
+    /// nothing to send now. Packets of a busy sender all have the same length, so that they can leave in one batch;
+    /// reports come before them, and are short.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<usize> {
         self.tick(now);
         self.write_packet(now, buffer).or_else(|| {

@@ -49,8 +49,8 @@ const STARTUP_LOSSES: u32 = 6;
 const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
 const MIN_WINDOW_PACKETS: u64 = 4;
 const RENO_ROUNDS: u64 = 63;
-/// What of its rate a flow leaves to others when there is a queue that is not its own: in shares, so that the larger gives more.
-const YIELD: f64 = 0.88;
+/// What a flow keeps of its rate when there is a queue that is not its own, at least the square of it: a share, so that the larger gives more.
+const KEPT: f64 = 0.88;
 /// Before a round trip is known.
 const INITIAL_RTT: Duration = Duration::from_millis(1);
 /// A link without delay must not make the model zero.
@@ -126,9 +126,9 @@ pub(crate) struct Bbr {
 }
 
 impl Bbr {
-    pub(crate) fn new(now: Instant, packet: u64, seed: u64, rtt: Option<Duration>) -> Self {
+    pub(crate) fn new(now: Instant, packet: u64, seed: u64) -> Self {
         let window = packet * INITIAL_WINDOW_PACKETS;
-        let nominal = window as f64 / rtt.unwrap_or(INITIAL_RTT).max(LEAST_RTT).as_secs_f64();
+        let nominal = window as f64 / INITIAL_RTT.as_secs_f64();
         Self {
             packet,
             random: Random::new(seed),
@@ -138,13 +138,13 @@ impl Bbr {
             pacing_rate: STARTUP_PACING * nominal,
             window,
             prior_window: 0,
-            has_rtt: rtt.is_some(),
+            has_rtt: false,
             round: 0,
             next_round_delivered: 0,
             is_round_start: false,
             idle_restart: false,
             latest: Latest::default(),
-            round_trip: RoundTrip::new(now, rtt),
+            round_trip: RoundTrip::new(now, None),
             pipe: Pipe::default(),
             extra: Extra::new(now),
             max_bandwidth: [0.0; 2],
@@ -294,7 +294,7 @@ impl Bbr {
         let before = self.bandwidth_short_term.min(self.max_bandwidth());
         if !has_loss {
             if !self.round_trip.is_contested && !std::mem::replace(&mut self.has_yielded, true) {
-                self.bandwidth_short_term = YIELD * self.latest.bandwidth.max(YIELD * before);
+                self.bandwidth_short_term = KEPT * self.latest.bandwidth.max(KEPT * before);
             }
             return;
         }

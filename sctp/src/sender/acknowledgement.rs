@@ -164,7 +164,7 @@ impl Sender {
         // A repeated chunk that is acknowledged this fast: the first one did it (RFC 8985 §6.2 step 2).
         let is_ambiguous = !is_first && self.rtt.least().is_some_and(|least| passed < least);
         if !is_ambiguous {
-            self.rack.note_delivered(sent.number, sent.sent_at, passed);
+            self.rack.note_delivered(sent.number, passed);
             let snapshot = sent.snapshot;
             let (number, sent_at) = (sent.number, sent.sent_at);
             self.rate

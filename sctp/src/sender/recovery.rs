@@ -48,7 +48,7 @@ impl Rack {
     }
 
     /// Steps 1 and 2.
-    pub(crate) fn note_delivered(&mut self, number: u64, _sent_at: Instant, rtt: Duration) {
+    pub(crate) fn note_delivered(&mut self, number: u64, rtt: Duration) {
         if number >= self.number {
             self.number = number;
             self.rtt = rtt;
@@ -104,7 +104,7 @@ mod tests {
         rtt.sample(now, ms(40));
         let mut rack = Rack::default();
         rack.note_order(10);
-        rack.note_delivered(5, now, ms(40));
+        rack.note_delivered(5, ms(40));
         assert_eq!(rack.deadline(5, now, ms(0)), None);
         assert_eq!(rack.deadline(4, now, ms(1)), Some(now + ms(41)));
         assert_eq!(rack.reorder_window(&rtt, false, 1), ms(10));
@@ -114,11 +114,11 @@ mod tests {
         rack.note_duplicate(6);
         rack.note_duplicate(7);
         assert_eq!(rack.reorder_window(&rtt, true, 3), ms(20));
-        rack.note_delivered(6, now, ms(40));
+        rack.note_delivered(6, ms(40));
         rack.note_duplicate(8);
         assert_eq!(rack.reorder_window(&rtt, true, 3), ms(30));
         for _ in 0..9 {
-            rack.note_delivered(100, now, ms(40));
+            rack.note_delivered(100, ms(40));
             rack.note_duplicate(100);
         }
         assert!(rack.reorder_window(&rtt, true, 3) <= ms(40));

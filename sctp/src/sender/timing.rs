@@ -130,7 +130,7 @@ impl Sender {
         self.rate.restart(now);
         self.path_mark = self.next_number;
         self.pacer = Pacer::new(now, self.packet);
-        self.control = controller(now, self.packet, self.kind, &mut self.random, None);
+        self.control = controller(now, self.packet, self.kind, &mut self.random);
         self.timeouts_in_row = 0;
         self.timeout_mark = None;
         self.suspicion = Suspicion::None;

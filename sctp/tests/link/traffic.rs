@@ -118,7 +118,9 @@ impl Traffic {
         self.send(1, world.now, &mut world.b);
         self.read(world);
         if !self.has_arrived() {
-            world.step();
+            let is_alive = world.step();
+            let owes = !(self.is_all_sent(0) && self.is_all_sent(1));
+            assert!(is_alive || owes, "{}: nothing will ever happen", self.name);
         }
     }
 

@@ -51,8 +51,8 @@ pub(super) struct Connection {
     others: Vec<ChannelId>,
     /// A reliable packet that the transport had no room for.
     stash: Option<Bytes>,
-    /// The transport took no more though the room may have more.
-    held_back: bool,
+    /// The transport took no more reliable packets, or no more lossy ones, though the room may have some.
+    held_back: [bool; 2],
     acknowledged: u64,
     /// After a goodbye: what was received and not accepted yet, and until when more may come.
     backlog: VecDeque<Bytes>,
@@ -85,7 +85,7 @@ impl Connection {
             lossy: None,
             others: Vec::new(),
             stash: None,
-            held_back: false,
+            held_back: [false; 2],
             acknowledged: 0,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
@@ -233,12 +233,15 @@ impl Connection {
 
     /// Datagrams have left, and there is room for what was held back.
     pub(super) fn is_worth_another_turn(&self) -> bool {
-        self.held_back
-            && self
-                .peer
-                .as_ref()
-                .zip(self.reliable)
-                .is_some_and(|(peer, channel)| peer.room(channel) > 0)
+        let Some(peer) = &self.peer else {
+            return false;
+        };
+        [self.reliable, self.lossy]
+            .into_iter()
+            .zip(self.held_back)
+            .any(|(channel, held_back)| {
+                held_back && channel.is_some_and(|channel| peer.room(channel) > 0)
+            })
     }
 
     /// Empties the other channels: what is unread there would take the window from the ones that count. Gives how many
@@ -259,7 +262,7 @@ impl Connection {
             return;
         };
         let member = self.member;
-        self.held_back = true;
+        self.held_back = [true; 2];
         if let Some(channel) = self.reliable {
             let total = peer.acknowledged(channel);
             if total != self.acknowledged {
@@ -271,7 +274,7 @@ impl Connection {
                 let Some(packet) =
                     packet.or_else(|| room.next_packet(now, member, Channel::Reliable))
                 else {
-                    self.held_back = false;
+                    self.held_back[0] = false;
                     break;
                 };
                 let bytes = packet.len() as u64;
@@ -291,6 +294,7 @@ impl Connection {
         if let Some(channel) = self.lossy {
             while peer.room(channel) > 0 {
                 let Some(packet) = room.next_packet(now, member, Channel::Lossy) else {
+                    self.held_back[1] = false;
                     break;
                 };
                 // It may be lost here as well as on the way.

@@ -362,8 +362,9 @@ impl Channels {
 
     pub(crate) fn room(&self, id: ChannelId, sctp: &Sctp) -> usize {
         match self.find(id) {
+            // What may wait shrinks with the path's rate: 0 is only said where an event will follow.
             Some(channel) if !channel.is_full && !channel.is_closing => {
-                channel.room(self.send_buffer, sctp)
+                channel.room(self.send_buffer, sctp).max(1)
             }
             _ => 0,
         }

@@ -199,6 +199,40 @@ fn windows_grow_on_a_long_path() {
     assert!(round_trips < windows, "{round_trips} round trips");
 }
 
+/// What may wait shrinks with the path's rate; whoever is told that there is no room is told of it again.
+#[test]
+fn no_room_is_only_said_where_an_event_follows() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.transfer([20_000_000, 0], channel, second(30));
+    // The other side reads no more, so that what is given waits.
+    pair.pulls = [true, false];
+    pair.run_until(second(30), |pair| {
+        while pair.peer(A).room(channel) > 2 * MESSAGE {
+            pair.send(A, channel, &[1; MESSAGE]);
+        }
+        pair.peer(A).sctp.as_ref().unwrap().unsent(channel.stream()) > 100_000
+    });
+    assert!(pair.peer(A).room(channel) > 0);
+    let now = pair.now;
+    pair.peer(A).sctp.as_mut().unwrap().fire_retransmission(now);
+    assert!(pair.peer(A).room(channel) > 0);
+    pair.send(A, channel, &[1; MESSAGE]);
+    assert_eq!(pair.peer(A).room(channel), 0);
+    pair.pulls = [true, true];
+    let told = |pair: &Pair| {
+        let events = pair.events(A).iter();
+        events
+            .filter(|event| **event == Event::Writable(channel))
+            .count()
+    };
+    let before = told(&pair);
+    pair.wake(B);
+    pair.run_until(second(30), |pair| told(pair) > before);
+    assert!(pair.peer(A).room(channel) > 0);
+}
+
 /// On a path of less than a megabyte a second little waits here, so that the next message is not late.
 #[test]
 fn a_slow_path_has_a_short_queue() {

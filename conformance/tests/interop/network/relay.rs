@@ -116,7 +116,8 @@ fn refuses_what_its_queue_does_not_hold() -> Result<(), Failure> {
 fn carries_nothing_while_it_is_cut() -> Result<(), Failure> {
     let lab = Lab::symmetric(Config::default(), SEED)?;
     let [left, right] = sockets(&lab)?;
-    lab.cut_for(Duration::from_millis(100))?;
+    // Long enough for a busy machine to send within it.
+    lab.cut_for(Duration::from_secs(2))?;
     right.set_read_timeout(Some(Duration::from_millis(10)))?;
     let deadline = Instant::now() + DEADLINE;
     // Each attempt that brings nothing waits for its timeout.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_secs(10);
 /// So long without a round trip as low, and it is looked for.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// So long without a free path, though we made room and looked for it: somebody else keeps the queue filled.
+/// So long without a free path, though we made room and looked for it: somebody else keeps the queue filled. A path that has become
+/// longer looks the same, and costs no more than the sharing with flows of our own.
 const CONTESTED_AFTER: Duration = Duration::from_secs(6);
 /// This part of the least round trip more is a queue.
 const QUEUE_PART: u32 = 4;
@@ -54,7 +55,9 @@ impl RoundTrip {
             if rtt <= ever + ever / QUEUE_PART {
                 self.free_at = now;
             }
-            self.is_contested = now.saturating_duration_since(self.free_at) > CONTESTED_AFTER;
+            // A look takes a round trip to drain the queue and one to see that it is gone.
+            let patience = CONTESTED_AFTER + 3 * rtt;
+            self.is_contested = now.saturating_duration_since(self.free_at) > patience;
         }
         self.is_probe_due = now.saturating_duration_since(self.probed_at) > PROBE_INTERVAL;
         if let Some(rtt) = rtt
@@ -133,11 +136,11 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let ms = Duration::from_millis;
         let mut trip = RoundTrip::new(start, Some(ms(50)));
-        (1..6).for_each(|second| trip.update(at(second), Some(ms(200))));
+        (1..7).for_each(|second| trip.update(at(second), Some(ms(200))));
         assert!(!trip.is_contested);
-        (6..8).for_each(|second| trip.update(at(second), Some(ms(200))));
+        (7..9).for_each(|second| trip.update(at(second), Some(ms(200))));
         assert_eq!((trip.is_contested, trip.least()), (true, Some(ms(200))));
-        trip.update(at(8), Some(ms(60)));
+        trip.update(at(9), Some(ms(60)));
         assert_eq!((trip.is_contested, trip.least()), (false, Some(ms(60))));
         trip.resume(at(30));
         trip.update(at(30), Some(ms(200)));
