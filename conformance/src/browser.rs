@@ -2,7 +2,7 @@
 //! WebSocket, so no driver is needed.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use axum::Router;
@@ -13,11 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::host::Host;
 use crate::peers::{installed, peers, repository};
 use crate::process::{DEADLINE, Events, Failure, Process, Tied};
 
@@ -54,11 +54,11 @@ pub enum Addresses {
 /// How a browser is started. [`Launch::new`] has what a test on loopback wants.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// Where the page is served, on a free port.
-    pub address: IpAddr,
-    /// The network namespace to run the browser in (`ip netns exec`, which needs root). `address` must be reachable from
-    /// there. A page that does not come from loopback is no secure context, so it has no SHA-256.
-    pub namespace: Option<String>,
+    /// Where the page is served, on a free port. A page that does not come from loopback is no secure context, so it has
+    /// no SHA-256.
+    pub server: Host,
+    /// Where the browser runs. It must reach the server from there.
+    pub browser: Host,
     /// Whether the page tells its addresses.
     pub addresses: Addresses,
     /// Further switches of Chromium.
@@ -66,12 +66,12 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// On loopback, in this process's namespace, with its addresses shown.
+    /// On loopback, with its addresses shown.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            address: Ipv4Addr::LOCALHOST.into(),
-            namespace: None,
+            server: Host::loopback(),
+            browser: Host::loopback(),
             addresses: Addresses::Shown,
             switches: Vec::new(),
         }
@@ -101,7 +101,10 @@ impl Browser {
         let chromium = installed(peers().join("chromium/chromium"))?;
         let profile = tempfile::tempdir()?;
         let (arrived, mut pages) = mpsc::channel(1);
-        let listener = TcpListener::bind((launch.address, 0)).await?;
+        let server = &launch.server;
+        let listener = server.enter(|| TcpListener::bind((server.address(), 0)))??;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let command = command(&chromium, page, launch, address, profile.path());
         let process = Process::spawn("chromium", &command, Events::Output)?;
@@ -244,13 +247,9 @@ fn command(
     address: SocketAddr,
     profile: &Path,
 ) -> Tied {
-    let command = match &launch.namespace {
-        None => Tied::new(chromium),
-        Some(namespace) => Tied::new("ip")
-            .with(["netns", "exec", namespace])
-            .with([chromium]),
-    };
-    command
+    launch
+        .browser
+        .program(chromium)
         .with([
             "--headless",
             // Its sandbox needs a user other than root and a kernel that lets it.

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::sleep_until;
 
+use crate::host::Host;
 use crate::process::{DEADLINE, Failure};
 
 /// A channel that was opened.
@@ -49,23 +49,23 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint on a free port of the address that offers. `change` completes the configuration.
+    /// An endpoint on a free port of the host that offers. `change` completes the configuration.
     pub fn offer(
-        address: IpAddr,
+        host: &Host,
         change: impl FnOnce(&mut PeerConfig),
     ) -> Result<(Self, String), Failure> {
-        let (socket, config) = prepare(address, change)?;
+        let (socket, config) = prepare(host, change)?;
         let (peer, offer) = Peer::offer(Instant::now(), config)?;
         Ok((Self::new(peer, socket)?, offer))
     }
 
-    /// An endpoint on a free port of the address that answers. `change` completes the configuration.
+    /// An endpoint on a free port of the host that answers. `change` completes the configuration.
     pub fn answer(
-        address: IpAddr,
+        host: &Host,
         change: impl FnOnce(&mut PeerConfig),
         offer: &str,
     ) -> Result<(Self, String), Failure> {
-        let (socket, config) = prepare(address, change)?;
+        let (socket, config) = prepare(host, change)?;
         let (peer, answer) = Peer::answer(Instant::now(), config, offer)?;
         Ok((Self::new(peer, socket)?, answer))
     }
@@ -237,10 +237,10 @@ impl Endpoint {
 }
 
 fn prepare(
-    address: IpAddr,
+    host: &Host,
     change: impl FnOnce(&mut PeerConfig),
 ) -> Result<(Socket, PeerConfig), Failure> {
-    let socket = Socket::bind(SocketAddr::new(address, 0))?;
+    let socket = host.enter(|| Socket::bind((host.address(), 0).into()))??;
     let mut random = [0; 48];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
         .map_err(|_| Failure::new("no randomness"))?;

@@ -1,4 +1,4 @@
-//! Where a process runs: on this machine's loopback or in a network namespace, with the address others find it at.
+//! Where a process runs: on this machine's loopback, at another of its addresses or in a network namespace, with the address others find it at.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -17,8 +17,14 @@ impl Host {
     /// This machine, reachable on its loopback only.
     #[must_use]
     pub fn loopback() -> Host {
+        Host::here(Ipv4Addr::LOCALHOST)
+    }
+
+    /// This machine, at one of its addresses.
+    #[must_use]
+    pub fn here(address: Ipv4Addr) -> Host {
         Host {
-            address: Ipv4Addr::LOCALHOST,
+            address,
             namespace: None,
         }
     }
@@ -38,10 +44,10 @@ impl Host {
         self.address
     }
 
-    /// Whether it is this machine itself.
+    /// Whether only this machine itself reaches it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.namespace.is_none()
+        self.address.is_loopback()
     }
 
     /// A program that will run here.

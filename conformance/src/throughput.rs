@@ -50,14 +50,20 @@ impl Outcome {
     }
 }
 
-/// Connects a page to a peer on `launch.address`, sends the load once, and tells how long that took. The page offers. The
-/// deadline is `within`, for the transfer alone.
-pub async fn measure(launch: &Launch, load: Load, within: Duration) -> Result<Outcome, Failure> {
+/// Connects a page to a peer on `launch.server`, sends the load once, and tells how long that took. The page offers. The
+/// deadline is `within`, for the transfer alone. On the way `progress` is told how many bytes have arrived, as far as the
+/// peer knows: what it received, or what the page has acknowledged.
+pub async fn measure(
+    launch: &Launch,
+    load: Load,
+    within: Duration,
+    progress: impl FnMut(usize),
+) -> Result<Outcome, Failure> {
     let mut browser = Browser::launch(Page::PeerConnection, launch).await?;
     browser.call("open", json!({"label": LABEL})).await?;
     let offer = browser.call("offer", json!({})).await?;
     let offer = offer.as_str().unwrap_or_default();
-    let (mut endpoint, answer) = Endpoint::answer(launch.address, |_| {}, offer)?;
+    let (mut endpoint, answer) = Endpoint::answer(&launch.server, |_| {}, offer)?;
     let accept = browser.call("accept", json!({"answer": answer}));
     endpoint.beside(accept).await?;
     let channel = endpoint.channel(LABEL).await?.id;
@@ -65,8 +71,10 @@ pub async fn measure(launch: &Launch, load: Load, within: Duration) -> Result<Ou
         .beside(browser.expect_with("open", "label", LABEL))
         .await?;
     match load.sender {
-        Sender::Page => from_page(&mut browser, &mut endpoint, channel, load, within).await,
-        Sender::Peer => to_page(&mut browser, &mut endpoint, channel, load, within).await,
+        Sender::Page => {
+            from_page(&mut browser, &mut endpoint, channel, load, within, progress).await
+        }
+        Sender::Peer => to_page(&mut browser, &mut endpoint, channel, load, within, progress).await,
     }
 }
 
@@ -76,6 +84,7 @@ async fn from_page(
     channel: ChannelId,
     load: Load,
     within: Duration,
+    mut progress: impl FnMut(usize),
 ) -> Result<Outcome, Failure> {
     let command = json!({"label": LABEL, "bytes": load.bytes, "message": load.message});
     let began = Instant::now();
@@ -86,6 +95,7 @@ async fn from_page(
         while let Some(message) = endpoint.peer.receive(channel) {
             bytes += message.len();
         }
+        progress(bytes);
         (bytes >= load.bytes).then(|| began.elapsed())
     });
     let took = arrival.await?;
@@ -98,6 +108,7 @@ async fn to_page(
     channel: ChannelId,
     load: Load,
     within: Duration,
+    mut progress: impl FnMut(usize),
 ) -> Result<Outcome, Failure> {
     let command = json!({"label": LABEL, "bytes": load.bytes});
     let receive = browser.call("receive_bytes", command);
@@ -110,11 +121,13 @@ async fn to_page(
             let piece = message.slice(..left.min(message.len()));
             match endpoint.peer.send(Instant::now(), channel, piece.clone()) {
                 Ok(()) => left -= piece.len(),
-                Err(SendError::Full) => return None,
+                Err(SendError::Full) => break,
                 Err(error) => return Some(Err(error)),
             }
         }
-        (endpoint.peer.buffered(channel) == 0).then_some(Ok(()))
+        let waiting = endpoint.peer.buffered(channel);
+        progress((load.bytes - left).saturating_sub(waiting));
+        (left == 0 && waiting == 0).then_some(Ok(()))
     });
     given.await??;
     let received: Value = endpoint

@@ -6,7 +6,9 @@ use std::time::Duration;
 use lkstream_conformance::lab::Lab;
 use lkstream_conformance::link::{Config, Loss};
 use lkstream_conformance::process::Failure;
+use lkstream_conformance::throughput::Sender;
 
+use crate::chromium::Chromium;
 use crate::flow::{Flow, Rate, measure};
 use crate::hop::Hop;
 use crate::options::Options;
@@ -20,6 +22,8 @@ const FAILED: &str = "failed";
 pub(crate) enum Path {
     /// A peer on each side.
     Hop,
+    /// A peer on one side, a page in Chromium on the other.
+    Chromium(Sender),
     /// A room server and two participants.
     Route(Route),
 }
@@ -28,6 +32,7 @@ impl Path {
     fn start(self, lab: &Lab) -> Result<Box<dyn Flow>, Failure> {
         Ok(match self {
             Path::Hop => Box::new(Hop::start(lab)?),
+            Path::Chromium(sender) => Box::new(Chromium::start(lab, sender)?),
             Path::Route(route) => Box::new(Transfer::start(lab, route)?),
         })
     }
@@ -37,6 +42,8 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Path::Hop => f.write_str("peer ~> peer"),
+            Path::Chromium(Sender::Peer) => f.write_str("peer ~> chromium"),
+            Path::Chromium(Sender::Page) => f.write_str("chromium ~> peer"),
             Path::Route(route) => route.fmt(f),
         }
     }

@@ -1,27 +1,26 @@
 //! One hop of ours: a `transport::Peer` on each side, a thread each, messages of 15 000 bytes from left to right.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lkstream_conformance::host::Host;
 use lkstream_conformance::lab::Lab;
-use lkstream_conformance::process::{DEADLINE, Failure};
+use lkstream_conformance::process::Failure;
 use lkstream_transport::udp::{ReceiveBatch, Socket};
 use lkstream_transport::{
     Certificate, ChannelConfig, ChannelId, Credentials, Event, IceMode, Peer, PeerConfig, limits,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::flow::{Cpu, Flow, Sample, cpu_time};
+use crate::flow::{Cpu, Flow, Sample};
+use crate::worker::Worker;
 
 /// Bytes of a chunk as LiveKit clients cut it.
-const MESSAGE: usize = 15_000;
+pub(crate) const MESSAGE: usize = 15_000;
 
 /// How long an end sleeps at most before it looks whether it should stop.
 const NAP: Duration = Duration::from_millis(100);
@@ -30,13 +29,7 @@ const NAP: Duration = Duration::from_millis(100);
 pub(crate) struct Hop {
     received: Arc<AtomicU64>,
     stops: Arc<AtomicBool>,
-    ends: Vec<End>,
-}
-
-struct End {
-    role: &'static str,
-    stat: PathBuf,
-    thread: Option<JoinHandle<Result<(), Failure>>>,
+    ends: Vec<Worker>,
 }
 
 impl Hop {
@@ -80,11 +73,8 @@ impl Hop {
         socket: Socket,
         message: Option<Bytes>,
     ) -> Result<(), Failure> {
-        let (started, id) = mpsc::channel();
         let (received, stops) = (Arc::clone(&self.received), Arc::clone(&self.stops));
-        let thread = thread::spawn(move || {
-            // Nobody listens when the other end could not be started.
-            let _ = started.send(rustix::thread::gettid().as_raw_nonzero());
+        let worker = Worker::spawn(role, move || {
             let end = Driver {
                 peer,
                 socket,
@@ -95,12 +85,7 @@ impl Hop {
             };
             end.run(&stops)
         });
-        let id = id.recv_timeout(DEADLINE)?;
-        self.ends.push(End {
-            role,
-            stat: format!("/proc/self/task/{id}/stat").into(),
-            thread: Some(thread),
-        });
+        self.ends.push(worker?);
         Ok(())
     }
 }
@@ -108,12 +93,7 @@ impl Hop {
 impl Flow for Hop {
     fn sample(&mut self, from: Instant) -> Result<Sample, Failure> {
         thread::sleep(from.saturating_duration_since(Instant::now()));
-        for end in &mut self.ends {
-            if let Some(thread) = end.thread.take_if(|thread| thread.is_finished()) {
-                let ended = thread.join().map_err(|_| Failure::new("an end panicked"))?;
-                return Err(ended.err().unwrap_or_else(|| Failure::new("an end closed")));
-            }
-        }
+        self.ends.iter_mut().try_for_each(Worker::check)?;
         Ok(Sample {
             at: Instant::now(),
             bytes: self.received.load(Ordering::Relaxed),
@@ -121,23 +101,13 @@ impl Flow for Hop {
     }
 
     fn cpu(&self) -> Result<Cpu, Failure> {
-        let times = self
-            .ends
-            .iter()
-            .map(|end| Ok((end.role, cpu_time(&end.stat)?)));
-        times.collect()
+        self.ends.iter().map(Worker::cpu).collect()
     }
 }
 
 impl Drop for Hop {
     fn drop(&mut self) {
         self.stops.store(true, Ordering::Relaxed);
-        for end in &mut self.ends {
-            if let Some(thread) = end.thread.take() {
-                // What went wrong at the very end is no part of the measurement.
-                let _ = thread.join();
-            }
-        }
     }
 }
 

@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 mod bottleneck;
 #[cfg(target_os = "linux")]
+mod chromium;
+#[cfg(target_os = "linux")]
 mod flow;
 #[cfg(target_os = "linux")]
 mod grid;
@@ -17,11 +19,14 @@ mod relay;
 mod tcp;
 #[cfg(target_os = "linux")]
 mod transfer;
+#[cfg(target_os = "linux")]
+mod worker;
 
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), lkstream_conformance::process::Failure> {
     use clap::Parser;
     use grid::Path;
+    use lkstream_conformance::throughput::Sender;
     use options::Part;
     use transfer::Client::{Lkstream, Python};
     use transfer::{Route, Server, Side};
@@ -47,6 +52,8 @@ fn main() -> Result<(), lkstream_conformance::process::Failure> {
                 continue;
             }
             Part::Hop => Path::Hop,
+            Part::ToChromium => Path::Chromium(Sender::Peer),
+            Part::FromChromium => Path::Chromium(Sender::Page),
             Part::Upload => route(
                 Lkstream,
                 (Server::Livekit, Side::Right),

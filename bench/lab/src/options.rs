@@ -13,6 +13,10 @@ pub(crate) enum Part {
     Relay,
     /// Peer to peer over the link
     Hop,
+    /// Peer over the link to a page in Chromium
+    ToChromium,
+    /// A page in Chromium over the link to a peer
+    FromChromium,
     /// lkstream over the link to livekit-server, which delivers beside itself
     Upload,
     /// The Python SDK over the link to livekit-server, which delivers beside itself

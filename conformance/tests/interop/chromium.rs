@@ -1,19 +1,17 @@
 //! A bare page with an `RTCPeerConnection` in headless Chromium against `transport::Peer`: all roles, messages of all
 //! sizes, and the end of a connection.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use bytes::Bytes;
 use lkstream_conformance::browser::{Browser, Launch, Page};
 use lkstream_conformance::endpoint::{Endpoint, Opened};
+use lkstream_conformance::host::Host;
 use lkstream_conformance::process::Failure;
 use lkstream_transport::{Cause, ChannelConfig, ChannelId, Event, IceMode, PeerConfig, SendError};
 use serde_json::{Value, json};
 
 use super::payloads::sha256;
-
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What both sides take (`a=max-message-size`, RFC 8841 §6), in bytes.
 const MAX_MESSAGE: usize = 262_144;
@@ -54,7 +52,7 @@ impl Pair {
             Client::Endpoint => text(&offer)?.to_owned(),
             Client::Page => text(&offer)?.replace("a=setup:actpass", "a=setup:active"),
         };
-        let (mut endpoint, answer) = Endpoint::answer(LOOPBACK, change, &offer)?;
+        let (mut endpoint, answer) = Endpoint::answer(&Host::loopback(), change, &offer)?;
         let accept = browser.call("accept", json!({"answer": answer}));
         endpoint.beside(accept).await?;
         Self { browser, endpoint }.connected().await
@@ -75,7 +73,7 @@ impl Pair {
         change: impl FnOnce(&mut PeerConfig),
     ) -> Result<Self, Failure> {
         let mut browser = Browser::launch(Page::PeerConnection, launch).await?;
-        let (mut endpoint, offer) = Endpoint::offer(LOOPBACK, change)?;
+        let (mut endpoint, offer) = Endpoint::offer(&Host::loopback(), change)?;
         // No API of the browser lets the answer be `passive`; what it wrote has to be changed before it takes it.
         let setup = (client == Client::Endpoint).then_some("passive");
         let answer = browser.call("answer", json!({"offer": offer, "setup": setup}));

@@ -1,0 +1,60 @@
+//! A thread of ours that takes part in a flow.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use lkstream_conformance::process::{DEADLINE, Failure};
+
+use crate::flow::cpu_time;
+
+/// The running thread. It has to be told to end before this is dropped, which waits for it.
+pub(crate) struct Worker {
+    role: &'static str,
+    stat: PathBuf,
+    thread: Option<JoinHandle<Result<(), Failure>>>,
+}
+
+impl Worker {
+    pub(crate) fn spawn(
+        role: &'static str,
+        work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
+    ) -> Result<Worker, Failure> {
+        let (started, id) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            // Nobody listens when the flow was given up.
+            let _ = started.send(rustix::thread::gettid().as_raw_nonzero());
+            work()
+        });
+        let id = id.recv_timeout(DEADLINE)?;
+        Ok(Worker {
+            role,
+            stat: format!("/proc/self/task/{id}/stat").into(),
+            thread: Some(thread),
+        })
+    }
+
+    /// Fails when the thread has ended, with its own failure if it has one.
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+        let Some(thread) = self.thread.take_if(|thread| thread.is_finished()) else {
+            return Ok(());
+        };
+        let ended = thread.join().map_err(|_| Failure::new("an end panicked"))?;
+        Err(ended.err().unwrap_or_else(|| Failure::new("an end closed")))
+    }
+
+    /// Its role and CPU time.
+    pub(crate) fn cpu(&self) -> Result<(&'static str, Duration), Failure> {
+        Ok((self.role, cpu_time(&self.stat)?))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // What went wrong at the very end is no part of the measurement.
+            let _ = thread.join();
+        }
+    }
+}
