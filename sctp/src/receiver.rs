@@ -8,8 +8,8 @@ use crate::chunk::{DATA, Data, FORWARD_TSN, ForwardTsn, IMMEDIATE, SACK};
 use crate::error::PeerFault;
 use crate::event::Message;
 use crate::limits::{
-    DUPLICATES, EARLY_SACKS, FORWARD_SPAN, GAP_BLOCKS, RECEIVE_SPAN, SACK_DELAY, SACK_PACKETS,
-    SMALL_WINDOW,
+    DUPLICATES, EARLY_SACK_SPACING, EARLY_SACKS, FORWARD_SPAN, GAP_BLOCKS, RECEIVE_SPAN,
+    SACK_DELAY, SACK_PACKETS, SMALL_WINDOW,
 };
 use crate::packet::Writer;
 use crate::reassembly::Reassembly;
@@ -35,6 +35,8 @@ pub(crate) struct Receiver {
     packets: u32,
     /// Cumulative points of SACKs that were due while the batch at hand came in.
     early: VecDeque<u64>,
+    /// When the next of them is due, if they were sent evenly.
+    early_at: Instant,
     /// The packet at hand brought data.
     has_data: bool,
     pub(crate) reassembly: Reassembly,
@@ -65,6 +67,7 @@ impl Receiver {
             due: SackDue::No,
             packets: 0,
             early: VecDeque::new(),
+            early_at: now,
             has_data: false,
             reassembly: Reassembly::new(max_message_size),
             window: windows.0,
@@ -170,14 +173,22 @@ impl Receiver {
         }
         self.packets += 1;
         let is_whole = self.highest == self.cumulative;
-        if self.packets.is_multiple_of(SACK_PACKETS) && is_whole && self.early.len() < EARLY_SACKS {
-            self.early.push_back(self.cumulative);
+        if self.packets.is_multiple_of(SACK_PACKETS) && is_whole {
+            self.note_early(now);
         }
         // RFC 9260 §6.2: at least every second packet, at once while something is missing.
         if self.packets >= SACK_PACKETS || self.highest > self.cumulative {
             self.due = SackDue::Now;
         } else if self.due == SackDue::No {
             self.due = SackDue::At(now + SACK_DELAY);
+        }
+    }
+
+    fn note_early(&mut self, now: Instant) {
+        let most = EARLY_SACK_SPACING * EARLY_SACKS as u32;
+        if self.early.len() < EARLY_SACKS && self.early_at < now + most {
+            self.early_at = self.early_at.max(now) + EARLY_SACK_SPACING;
+            self.early.push_back(self.cumulative);
         }
     }
 
