@@ -16,7 +16,7 @@
 //! - Losses in a probe lower the long-term bound by a share, and a queue in `Cruise` makes a flow leave a share of its rate to others until
 //!   its next probe, which starts from there. Both take more from the larger flow; with the draft's rules the first of two flows kept up
 //!   to nine tenths.
-//! - Beside a flow that fills the queue whatever we leave, nothing is left to it, and the queue counts as part of the path.
+//! - Beside a flow that fills the queue whatever we leave, nothing is left to it, the queue counts as part of the path, and the rate is found anew.
 
 mod extra;
 mod latest;
@@ -42,8 +42,12 @@ const UP_PACING: f64 = 1.25;
 const CRUISE_WINDOW: f64 = 2.0;
 const UP_WINDOW: f64 = 2.25;
 const PROBE_RTT_WINDOW: f64 = 0.5;
+/// A probe adds so many products of rate and round trip to what is in flight, as long as there is a queue.
+const UP_PRODUCTS: f64 = 1.5;
 const PACING_MARGIN: f64 = 0.99;
 const BETA: f64 = 0.7;
+/// Beside a flow that itself keeps 0.7 of its window (RFC 9438 §4.6), but loses less often than we probe.
+const CONTESTED_BETA: f64 = 0.85;
 const HEADROOM: f64 = 0.15;
 const STARTUP_LOSSES: u32 = 6;
 const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
@@ -123,6 +127,8 @@ pub(crate) struct Bbr {
     up_rounds: u32,
     up_acknowledged: u64,
     up_step: u64,
+    /// With a queue and so much in flight the probe is over.
+    up_most: u64,
 }
 
 impl Bbr {
@@ -163,6 +169,7 @@ impl Bbr {
             up_rounds: 0,
             up_acknowledged: 0,
             up_step: u64::MAX,
+            up_most: u64::MAX,
         }
     }
 
@@ -259,7 +266,7 @@ impl Bbr {
             self.start_down(ack.now, ack.delivered);
         }
         self.update_cycle(ack, sample);
-        self.round_trip.update(ack.now, ack.rtt);
+        self.update_round_trip(ack, sample);
         self.check_probe_rtt(ack);
         if self.latest.is_start {
             self.latest.bandwidth = sample.rate;
@@ -278,6 +285,16 @@ impl Bbr {
         }
     }
 
+    fn update_round_trip(&mut self, ack: &Acknowledged, sample: &RateSample) {
+        let was_contested = self.round_trip.is_contested;
+        self.round_trip.update(ack.now, ack.rtt);
+        if self.round_trip.is_contested && !was_contested && !sample.is_app_limited {
+            // The rate of a path without rivals, or what losses left of it, is none to go on from with this round trip.
+            self.max_bandwidth = [0.0, self.latest.bandwidth];
+            self.reset_short_term();
+        }
+    }
+
     /// Losses outside of probing lower the short-term bounds once a round. The draft does it for any loss, which costs a fifth of
     /// the link at 1 % of random loss; here they have to be heavy, or to come with a queue. A queue alone makes room once a cycle: the
     /// next probes share it by who comes first, not by who had more, so that flows come to equal shares.
@@ -286,9 +303,11 @@ impl Bbr {
             return;
         }
         // The queue of our own probe is drained in `Down`.
-        let has_queue = self.state == State::Cruise && self.round_trip.has_queue();
+        let is_cruising = self.state == State::Cruise;
+        let has_small_queue = is_cruising && self.round_trip.has_small_queue();
+        let has_queue = is_cruising && self.round_trip.has_queue();
         let has_loss = self.latest.lost > 0 && (has_queue || self.latest.is_loss_heavy());
-        if !has_queue && !has_loss {
+        if !has_small_queue && !has_loss {
             return;
         }
         let before = self.bandwidth_short_term.min(self.max_bandwidth());
@@ -376,6 +395,9 @@ impl Bbr {
         self.start_round(delivered);
         self.pipe.restart(rate);
         self.cycle_at = now;
+        let held = self.round_trip.in_round().unwrap_or_default();
+        let held = (self.max_bandwidth() * held.as_secs_f64()) as u64;
+        self.up_most = held.saturating_add(self.product(self.max_bandwidth(), UP_PRODUCTS));
         self.enter(State::Up);
         self.raise_slope();
     }
@@ -411,7 +433,9 @@ impl Bbr {
                 self.start_up(ack.now, ack.delivered, sample.rate);
             }
             State::Up => {
-                if ack.is_window_limited && self.window >= self.inflight_long_term {
+                if self.has_filled_queue(ack) {
+                    self.start_down(ack.now, ack.delivered);
+                } else if ack.is_window_limited && self.window >= self.inflight_long_term {
                     self.pipe.restart(sample.rate);
                 } else if self.pipe.is_full_now {
                     self.start_down(ack.now, ack.delivered);
@@ -419,6 +443,12 @@ impl Bbr {
             }
             _ => {}
         }
+    }
+
+    /// The probe has found no more rate, only a queue. The draft goes on until something is lost, and others lose with us: every 3 s, which
+    /// is more often than a flow with CUBIC grows back from (RFC 9438 §4.2: 6 s for a window of 300 packets).
+    fn has_filled_queue(&self, ack: &Acknowledged) -> bool {
+        !self.round_trip.is_contested && self.round_trip.has_queue() && ack.flight > self.up_most
     }
 
     fn probe_if_due(&mut self, ack: &Acknowledged) -> bool {
@@ -564,7 +594,7 @@ impl Bbr {
             let target = self.product(self.bandwidth, 1.0).min(self.window);
             let least = (target as f64 / (1.0 - HEADROOM)) as u64;
             let part = if self.round_trip.is_contested {
-                1.0
+                CONTESTED_BETA
             } else {
                 BETA
             };

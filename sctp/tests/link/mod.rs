@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+pub mod cubic;
 pub mod model;
 pub mod path;
 pub mod script;

@@ -9,8 +9,15 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// So long without a free path, though we made room and looked for it: somebody else keeps the queue filled. A path that has become
 /// longer looks the same, and costs no more than the sharing with flows of our own.
 const CONTESTED_AFTER: Duration = Duration::from_secs(6);
+/// So long with round trips of so many times the least, and it is the same: our flows have two products of rate and round trip in flight, and
+/// leave no such queue for long. What takes less than the floor is no long queue, but the work of hosts and radios.
+const CROWDED_AFTER: Duration = Duration::from_secs(1);
+const CROWDED: u32 = 3;
+const CROWDED_FLOOR: Duration = Duration::from_millis(10);
 /// This part of the least round trip more is a queue.
 const QUEUE_PART: u32 = 4;
+/// This part more is enough to leave room to others.
+const SMALL_QUEUE_PART: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct RoundTrip {
@@ -25,6 +32,8 @@ pub(super) struct RoundTrip {
     /// The least ever, and when it was last about that.
     ever: Option<Duration>,
     free_at: Instant,
+    /// When the queue was last none that only others leave.
+    calm_at: Instant,
     /// A flow that only losses slow down holds the queue: making room would starve us, and its queue is part of the path.
     pub(super) is_contested: bool,
 }
@@ -40,6 +49,7 @@ impl RoundTrip {
             is_probe_due: false,
             ever: least,
             free_at: now,
+            calm_at: now,
             is_contested: false,
         }
     }
@@ -52,12 +62,22 @@ impl RoundTrip {
         if let Some(rtt) = rtt {
             let ever = self.ever.map_or(rtt, |ever| ever.min(rtt));
             self.ever = Some(ever);
+            if rtt <= CROWDED * ever.max(CROWDED_FLOOR) {
+                self.calm_at = now;
+            }
             if rtt <= ever + ever / QUEUE_PART {
                 self.free_at = now;
+                self.is_contested = false;
             }
             // A look takes a round trip to drain the queue and one to see that it is gone.
-            let patience = CONTESTED_AFTER + 3 * rtt;
-            self.is_contested = now.saturating_duration_since(self.free_at) > patience;
+            let passed = |since| now.saturating_duration_since(since + 3 * rtt);
+            if !self.is_contested
+                && (passed(self.free_at) > CONTESTED_AFTER || passed(self.calm_at) > CROWDED_AFTER)
+            {
+                self.is_contested = true;
+                self.probed = Some(rtt);
+                self.probed_at = now;
+            }
         }
         self.is_probe_due = now.saturating_duration_since(self.probed_at) > PROBE_INTERVAL;
         if let Some(rtt) = rtt
@@ -78,6 +98,7 @@ impl RoundTrip {
     /// Sending goes on after a pause, which says nothing about others.
     pub(super) fn resume(&mut self, now: Instant) {
         self.free_at = now;
+        self.calm_at = now;
     }
 
     /// The next look is an interval away.
@@ -95,10 +116,24 @@ impl RoundTrip {
         }
     }
 
+    /// The least of this round.
+    pub(super) fn in_round(&self) -> Option<Duration> {
+        self.in_round.or(self.least)
+    }
+
     /// No round trip of this round was near the least.
     pub(super) fn has_queue(&self) -> bool {
+        self.is_longer_by(QUEUE_PART)
+    }
+
+    /// The same, for a queue that is still small.
+    pub(super) fn has_small_queue(&self) -> bool {
+        self.is_longer_by(SMALL_QUEUE_PART)
+    }
+
+    fn is_longer_by(&self, part: u32) -> bool {
         match (self.in_round, self.least) {
-            (Some(rtt), Some(least)) => rtt > least + least / QUEUE_PART,
+            (Some(rtt), Some(least)) => rtt > least + least / part,
             _ => false,
         }
     }
@@ -129,21 +164,53 @@ mod tests {
         assert_eq!(trip.least(), Some(ms(140)));
     }
 
-    /// As beside a flow with CUBIC and a long buffer.
+    fn at_every_second(
+        trip: &mut RoundTrip,
+        start: Instant,
+        ms: u64,
+        seconds: std::ops::Range<u64>,
+    ) {
+        for second in seconds {
+            trip.update(
+                start + Duration::from_secs(second),
+                Some(Duration::from_millis(ms)),
+            );
+        }
+    }
+
+    /// As beside a flow with CUBIC and a queue.
     #[test]
     fn a_queue_that_never_drains_becomes_part_of_the_path() {
         let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
         let ms = Duration::from_millis;
         let mut trip = RoundTrip::new(start, Some(ms(50)));
-        (1..7).for_each(|second| trip.update(at(second), Some(ms(200))));
+        at_every_second(&mut trip, start, 100, 1..7);
         assert!(!trip.is_contested);
-        (7..9).for_each(|second| trip.update(at(second), Some(ms(200))));
-        assert_eq!((trip.is_contested, trip.least()), (true, Some(ms(200))));
-        trip.update(at(9), Some(ms(60)));
+        at_every_second(&mut trip, start, 100, 7..8);
+        assert_eq!((trip.is_contested, trip.least()), (true, Some(ms(100))));
+        at_every_second(&mut trip, start, 60, 8..9);
         assert_eq!((trip.is_contested, trip.least()), (false, Some(ms(60))));
-        trip.resume(at(30));
-        trip.update(at(30), Some(ms(200)));
+        trip.resume(start + Duration::from_secs(30));
+        at_every_second(&mut trip, start, 100, 30..31);
+        assert!(!trip.is_contested);
+    }
+
+    #[test]
+    fn a_queue_beyond_what_flows_of_ours_leave_is_seen_sooner() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let mut trip = RoundTrip::new(start, Some(ms(50)));
+        at_every_second(&mut trip, start, 200, 1..2);
+        assert!(!trip.is_contested);
+        at_every_second(&mut trip, start, 200, 2..3);
+        assert_eq!((trip.is_contested, trip.least()), (true, Some(ms(200))));
+        // Less, but not free.
+        at_every_second(&mut trip, start, 80, 3..4);
+        assert_eq!((trip.is_contested, trip.least()), (true, Some(ms(80))));
+
+        // A host that is busy is no queue.
+        let mut trip = RoundTrip::new(start, Some(ms(1)));
+        at_every_second(&mut trip, start, 25, 1..5);
         assert!(!trip.is_contested);
     }
 }
