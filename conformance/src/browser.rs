@@ -270,6 +270,8 @@ fn command(
         .with(&launch.switches)
         .with([format!("http://{address}/{}", page.file())])
         .variable("CHROME_LOG_FILE", &profile.join(LOG).to_string_lossy())
+        // It is ended by force, so what it leaves behind has to go with the profile.
+        .variable("TMPDIR", &profile.to_string_lossy())
 }
 
 fn serve(arrived: mpsc::Sender<WebSocket>) -> Router {
