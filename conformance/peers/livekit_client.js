@@ -5,8 +5,15 @@
 const { Room, RoomEvent, RpcError } = LivekitClient;
 let room = null;
 
-// Joins with one attempt, so that a failure shows. Texts and files of `topic` are told as `text` and `file`.
-commands.join = async ({ url, token, topic }) => {
+// Bytes of what a large file repeats: more than a compressor looks back.
+const BLOCK = 1 << 20;
+
+// Milliseconds between two reports of progress.
+const REPORT = 250;
+
+// Joins with one attempt, so that a failure shows. Texts and files of `topic` are told as `text` and `file`, with `progress`
+// files as that and not kept.
+commands.join = async ({ url, token, topic, progress }) => {
   room = new Room();
   for (const event of [RoomEvent.SignalReconnecting, RoomEvent.Reconnecting, RoomEvent.Reconnected]) {
     room.on(event, () => tell(event));
@@ -17,7 +24,7 @@ commands.join = async ({ url, token, topic }) => {
     readText(reader, identity).catch(fault);
   });
   room.registerByteStreamHandler(topic, (reader, { identity }) => {
-    readFile(reader, identity).catch(fault);
+    (progress ? followFile : readFile)(reader, identity).catch(fault);
   });
   room.registerRpcMethod("echo", async ({ payload }) => payload);
   room.registerRpcMethod("fail", async ({ payload }) => {
@@ -51,6 +58,12 @@ commands.send_file = async ({ topic, size, name, dropAt }) => {
   return { sha256: await sha256(bytes) };
 };
 
+// Starts to send a file of so many blocks, all the same one, which takes no more memory than that; its end is told as `sent`.
+commands.send_large_file = ({ topic, blocks, name }) => {
+  const file = new File(new Array(blocks).fill(new Blob([random(BLOCK)])), name);
+  room.localParticipant.sendFile(file, { topic }).then(() => tell("sent", { name }), fault);
+};
+
 // The result, or the error that the other side gave.
 commands.call = async ({ to, method, payload }) => {
   try {
@@ -76,4 +89,16 @@ async function readFile(reader, from) {
   const bytes = await new Blob(await reader.readAll()).arrayBuffer();
   const { name, mimeType, size } = reader.info;
   tell("file", { from, name, mimeType, announced: size, size: bytes.byteLength, sha256: await sha256(bytes) });
+}
+
+async function followFile(reader, from) {
+  let bytes = 0;
+  let due = 0;
+  for await (const piece of reader) {
+    bytes += piece.byteLength;
+    if (performance.now() < due) continue;
+    tell("progress", { from, bytes });
+    due = performance.now() + REPORT;
+  }
+  tell("progress", { from, bytes });
 }

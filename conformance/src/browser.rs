@@ -128,6 +128,12 @@ impl Browser {
         Ok(browser)
     }
 
+    /// The id of the browser's first process, which has started all others.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What the browser has logged; nothing without `--enable-logging` among its switches.
     pub fn log(&self) -> Result<String, Failure> {
         let bytes = std::fs::read(self.profile.path().join(LOG))?;
@@ -179,26 +185,36 @@ impl Browser {
         event: &str,
         is_it: impl Fn(&Value) -> bool,
     ) -> Result<Value, Failure> {
+        match timeout(DEADLINE, self.wait_where(event, is_it)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.late(&format!("`{event}`"))),
+        }
+    }
+
+    /// As [`Browser::expect`], without a deadline. Cancelling it loses no event.
+    pub async fn wait_for(&mut self, event: &str) -> Result<Value, Failure> {
+        self.wait_where(event, |_| true).await
+    }
+
+    async fn wait_where(
+        &mut self,
+        event: &str,
+        is_it: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Failure> {
         let is_it = |seen: &Value| seen["event"] == event && is_it(seen);
         if let Some(at) = self.events.iter().position(&is_it)
             && let Some(seen) = self.events.remove(at)
         {
             return Ok(seen);
         }
-        let wait = async {
-            loop {
-                let seen = self.next().await?;
-                if is_it(&seen) {
-                    return Ok(seen);
-                }
-                if seen["event"] != "result" {
-                    self.events.push_back(seen);
-                }
+        loop {
+            let seen = self.next().await?;
+            if is_it(&seen) {
+                return Ok(seen);
             }
-        };
-        match timeout(DEADLINE, wait).await {
-            Ok(result) => result,
-            Err(_) => Err(self.late(&format!("`{event}`"))),
+            if seen["event"] != "result" {
+                self.events.push_back(seen);
+            }
         }
     }
 

@@ -38,6 +38,15 @@ impl Host {
         }
     }
 
+    /// The same network at its loopback, where nothing but itself reaches it.
+    #[must_use]
+    pub fn own_loopback(&self) -> Host {
+        Host {
+            address: Ipv4Addr::LOCALHOST,
+            ..self.clone()
+        }
+    }
+
     /// Where it is reached.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {

@@ -3,8 +3,12 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use lkstream_proto::token::{Claims, sign};
+use serde_json::json;
+
+use crate::browser::{Browser, Launch, Page};
 use crate::host::Host;
 use crate::process::{DEADLINE, Events, Failure, Process};
 
@@ -17,6 +21,9 @@ pub const LIVEKIT_SERVER: &str = "1.13.5";
 pub const KEY: &str = "devkey";
 /// The API secret of every site; the official server wants 32 characters.
 pub const SECRET: &str = "secretsecretsecretsecretsecretsecret";
+
+/// For a page to come back in.
+const TOKEN_LIFE: Duration = Duration::from_secs(600);
 
 pub(crate) fn repository() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -249,6 +256,22 @@ impl Door {
         arguments: &[&str],
     ) -> Result<Process, Failure> {
         self.lkstream("recv", room, identity, arguments, Events::Errors)
+    }
+
+    /// A page on the browser SDK that has joined. It is served where it runs, so that only what the room needs crosses a
+    /// network. Files of the topic are not kept: it tells their `progress`.
+    pub async fn page(&self, room: &str, identity: &str, topic: &str) -> Result<Browser, Failure> {
+        let launch = Launch {
+            server: self.host.own_loopback(),
+            browser: self.host.clone(),
+            ..Launch::new()
+        };
+        let mut browser = Browser::launch(Page::LivekitClient, &launch).await?;
+        let claims = Claims::join(identity, room, SystemTime::now(), TOKEN_LIFE);
+        let token = sign(&claims, KEY, SECRET)?;
+        let join = json!({"url": self.url, "token": token, "topic": topic, "progress": true});
+        browser.call("join", join).await?;
+        Ok(browser)
     }
 
     fn lkstream(
