@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::flow::{Cpu, Flow, Sample};
 use crate::hop::MESSAGE;
-use crate::worker::Worker;
+use crate::worker::{Worker, run};
 
 /// 2^53 - 1, the most that a page can count.
 const ENDLESS: usize = usize::MAX >> 11;
@@ -57,15 +57,10 @@ impl Chromium {
         let count = Arc::clone(&arrived);
         let (stop, stopped) = oneshot::channel();
         let worker = Worker::spawn("peer", move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
             let progress = |bytes: usize| count.store(bytes as u64, Ordering::Relaxed);
-            runtime.block_on(async {
-                tokio::select! {
-                    outcome = measure(&launch, load, WITHIN, progress) => outcome.map(|_| ()),
-                    _ = stopped => Ok(()),
-                }
+            run(stopped, async {
+                measure(&launch, load, WITHIN, progress).await?;
+                Ok(())
             })
         })?;
         let mut flow = Chromium {

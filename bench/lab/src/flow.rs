@@ -1,15 +1,25 @@
 //! Something that sends as fast as it can, and how its rate is measured.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lkstream_conformance::process::Failure;
+use serde_json::Value;
 
 /// How much payload had arrived at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) at: Instant,
     pub(crate) bytes: u64,
+}
+
+impl Sample {
+    /// What a receiver has just told as its `progress`.
+    pub(crate) fn told(progress: &Value) -> Sample {
+        Sample {
+            at: Instant::now(),
+            bytes: progress["bytes"].as_u64().unwrap_or(0),
+        }
+    }
 }
 
 /// What the parts of a flow have used of the CPU so far.
@@ -74,20 +84,4 @@ pub(crate) fn measure(flows: &mut [Box<dyn Flow>], window: Window) -> Result<Vec
         }
     });
     Ok(rates.collect())
-}
-
-/// User and system time of the process or thread whose `stat` file this is, in steps of 10 ms.
-pub(crate) fn cpu_time(stat: &PathBuf) -> Result<Duration, Failure> {
-    let text = std::fs::read_to_string(stat)?;
-    // proc_pid_stat(5): the name in parentheses is the second field and may hold anything, times are 14 and 15.
-    let fields = text.rsplit(')').next().unwrap_or_default();
-    let ticks = |field: usize| {
-        let field = fields.split_whitespace().nth(field - 3);
-        field.and_then(|field| field.parse::<u64>().ok())
-    };
-    let (Some(user), Some(system)) = (ticks(14), ticks(15)) else {
-        return Err(Failure::new(format!("{} has no times", stat.display())));
-    };
-    // USER_HZ is 100 on every Linux that this runs on.
-    Ok(Duration::from_millis(10 * (user + system)))
 }

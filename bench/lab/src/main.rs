@@ -6,6 +6,8 @@ mod bottleneck;
 #[cfg(target_os = "linux")]
 mod chromium;
 #[cfg(target_os = "linux")]
+mod cpu;
+#[cfg(target_os = "linux")]
 mod flow;
 #[cfg(target_os = "linux")]
 mod grid;
@@ -13,6 +15,10 @@ mod grid;
 mod hop;
 #[cfg(target_os = "linux")]
 mod options;
+#[cfg(target_os = "linux")]
+mod page;
+#[cfg(target_os = "linux")]
+mod participant;
 #[cfg(target_os = "linux")]
 mod relay;
 #[cfg(target_os = "linux")]
@@ -28,7 +34,7 @@ fn main() -> Result<(), lkstream_conformance::process::Failure> {
     use grid::Path;
     use lkstream_conformance::throughput::Sender;
     use options::Part;
-    use transfer::Client::{Lkstream, Python};
+    use transfer::Client::{Chromium, Lkstream, Python};
     use transfer::{Route, Server, Side};
 
     let options = options::Options::parse();
@@ -64,6 +70,11 @@ fn main() -> Result<(), lkstream_conformance::process::Failure> {
                 (Server::Livekit, Side::Right),
                 (Python, Side::Right),
             ),
+            Part::UploadChromium => route(
+                Chromium,
+                (Server::Livekit, Side::Right),
+                (Chromium, Side::Right),
+            ),
             Part::Download => route(
                 Lkstream,
                 (Server::Lkstream, Side::Left),
@@ -72,6 +83,16 @@ fn main() -> Result<(), lkstream_conformance::process::Failure> {
             Part::DownloadOfficial => {
                 route(Python, (Server::Livekit, Side::Left), (Python, Side::Right))
             }
+            Part::DownloadToChromium => route(
+                Lkstream,
+                (Server::Lkstream, Side::Left),
+                (Chromium, Side::Right),
+            ),
+            Part::DownloadChromium => route(
+                Chromium,
+                (Server::Livekit, Side::Left),
+                (Chromium, Side::Right),
+            ),
             Part::Room => route(
                 Lkstream,
                 (Server::Lkstream, Side::Right),
@@ -80,6 +101,11 @@ fn main() -> Result<(), lkstream_conformance::process::Failure> {
             Part::RoomOfficial => {
                 route(Python, (Server::Livekit, Side::Right), (Python, Side::Left))
             }
+            Part::RoomChromium => route(
+                Chromium,
+                (Server::Livekit, Side::Right),
+                (Chromium, Side::Left),
+            ),
         };
         failed += grid::print(path, &options);
     }

@@ -21,14 +21,22 @@ pub(crate) enum Part {
     Upload,
     /// The Python SDK over the link to livekit-server, which delivers beside itself
     UploadOfficial,
+    /// A page in Chromium over the link to livekit-server, which delivers to a page beside itself
+    UploadChromium,
     /// lkstream to `lkstream serve` beside it, and over the link to the Python SDK
     Download,
     /// The Python SDK to livekit-server beside it, and over the link to the Python SDK
     DownloadOfficial,
+    /// lkstream to `lkstream serve` beside it, and over the link to a page in Chromium
+    DownloadToChromium,
+    /// A page in Chromium to livekit-server beside it, and over the link to another page
+    DownloadChromium,
     /// lkstream over the link to `lkstream serve`, and back over it to lkstream
     Room,
     /// The Python SDK over the link to livekit-server, and back over it to the Python SDK
     RoomOfficial,
+    /// A page in Chromium over the link to livekit-server, and back over it to another page
+    RoomChromium,
     /// Links with a rate: the share of one flow, of two, and beside TCP
     Bottleneck,
 }

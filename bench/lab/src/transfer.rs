@@ -1,18 +1,24 @@
 //! A file from a participant to another through a room server, each of them ours or official, each on its side of the lab.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lkstream_conformance::lab::Lab;
-use lkstream_conformance::peers::Site;
+use lkstream_conformance::peers::{Door, Site};
 use lkstream_conformance::process::{Failure, Process};
 use lkstream_conformance::wire::Random;
 
-use crate::flow::{Cpu, Flow, Sample, cpu_time};
+use crate::cpu::process_time;
+use crate::flow::{Cpu, Flow, Sample};
+use crate::page::{Page, Role};
+use crate::participant::Participant;
 
-/// Bytes of the file that an official sender reads into its memory. None has sent so much in a minute.
+/// Where they meet.
+const ROOM: &str = "yard";
+
+/// Bytes of the file that the Python SDK reads into its memory. None has sent so much in a minute.
 const OFFICIAL_FILE: usize = 100_000_000;
 
 /// Bytes written at once to a sender that reads its input.
@@ -31,6 +37,8 @@ pub(crate) enum Client {
     Lkstream,
     /// The Python SDK.
     Python,
+    /// The browser SDK, in a page in Chromium.
+    Chromium,
 }
 
 /// Who the room server is.
@@ -63,6 +71,7 @@ impl fmt::Display for Route {
         let client = |client| match client {
             Client::Lkstream => "lkstream",
             Client::Python => "python",
+            Client::Chromium => "chromium",
         };
         let (server, at) = match self.server {
             (Server::Lkstream, at) => ("lkstream serve", at),
@@ -83,8 +92,8 @@ impl fmt::Display for Route {
 
 /// The transfer under way.
 pub(crate) struct Transfer {
-    sender: Process,
-    receiver: Process,
+    sender: Participant,
+    receiver: Participant,
     site: Site,
     last: Sample,
     // What the receiver stores and the sender reads.
@@ -104,27 +113,8 @@ impl Transfer {
             (Server::Livekit, side) => Site::stock_on(host(side))?,
         };
         let door = site.door(host(route.receiver.1));
-        let out = folder.path().to_string_lossy().into_owned();
-        let mut receiver = match route.receiver.0 {
-            Client::Lkstream => door.receiver("yard", "bob", &["--out", &out])?,
-            Client::Python => door.python("recv", "yard", "bob", &["--progress"])?,
-        };
-        receiver.expect("joined")?;
-        let door = site.door(lab.left());
-        let sender = match route.sender {
-            Client::Lkstream => {
-                let arguments = ["--to", "bob", "--name", "endless.bin", "-"];
-                let mut sender = door.sender("yard", "alice", &arguments)?;
-                feed(&mut sender)?;
-                sender
-            }
-            Client::Python => {
-                let path = folder.path().join("large.bin");
-                std::fs::write(&path, Random::new(0).bytes(OFFICIAL_FILE))?;
-                let what = format!("send_file:{}", path.display());
-                door.python("send", "yard", "alice", &["--wait-for", "bob", &what])?
-            }
-        };
+        let receiver = receiver(route.receiver.0, door, folder.path())?;
+        let sender = sender(route.sender, site.door(lab.left()), folder.path())?;
         let mut transfer = Transfer {
             sender,
             receiver,
@@ -136,6 +126,7 @@ impl Transfer {
             _folder: folder,
         };
         if transfer.next(Instant::now() + START)?.is_none() {
+            transfer.sender.check()?;
             let failure = transfer.receiver.failure("nothing arrived");
             return Err(failure);
         }
@@ -144,15 +135,9 @@ impl Transfer {
 
     /// The next count that the receiver tells, or nothing when it tells none in time.
     fn next(&mut self, deadline: Instant) -> Result<Option<Sample>, Failure> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Some(event) = self.receiver.look_for("progress", left)? else {
-            return Ok(None);
-        };
-        self.last = Sample {
-            at: Instant::now(),
-            bytes: event["bytes"].as_u64().unwrap_or(0),
-        };
-        Ok(Some(self.last))
+        let sample = self.receiver.next(deadline)?;
+        self.last = sample.unwrap_or(self.last);
+        Ok(sample)
     }
 }
 
@@ -164,6 +149,7 @@ impl Flow for Transfer {
                 return Ok(sample);
             }
         }
+        self.sender.check()?;
         Ok(Sample {
             at: Instant::now(),
             ..self.last
@@ -171,13 +157,52 @@ impl Flow for Transfer {
     }
 
     fn cpu(&self) -> Result<Cpu, Failure> {
-        let time = |id: u32| cpu_time(&PathBuf::from(format!("/proc/{id}/stat")));
         Ok(vec![
-            ("sender", time(self.sender.id())?),
-            ("server", time(self.site.id())?),
-            ("receiver", time(self.receiver.id())?),
+            ("sender", self.sender.cpu()?),
+            ("server", process_time(self.site.id())?),
+            ("receiver", self.receiver.cpu()?),
         ])
     }
+}
+
+/// Joins as `bob`, to take what comes and tell how much it is.
+fn receiver(client: Client, door: Door, folder: &Path) -> Result<Participant, Failure> {
+    let mut process = match client {
+        Client::Lkstream => {
+            let out = folder.to_string_lossy();
+            door.receiver(ROOM, "bob", &["--out", &out])?
+        }
+        Client::Python => door.python("recv", ROOM, "bob", &["--progress"])?,
+        Client::Chromium => {
+            let page = Page::join(door, ROOM, "bob", Role::Receives)?;
+            return Ok(Participant::Page(page));
+        }
+    };
+    process.expect("joined")?;
+    Ok(Participant::Process(process))
+}
+
+/// Joins as `alice` and sends to `bob`.
+fn sender(client: Client, door: Door, folder: &Path) -> Result<Participant, Failure> {
+    let process = match client {
+        Client::Lkstream => {
+            let arguments = ["--to", "bob", "--name", "endless.bin", "-"];
+            let mut sender = door.sender(ROOM, "alice", &arguments)?;
+            feed(&mut sender)?;
+            sender
+        }
+        Client::Python => {
+            let path = folder.join("large.bin");
+            std::fs::write(&path, Random::new(0).bytes(OFFICIAL_FILE))?;
+            let what = format!("send_file:{}", path.display());
+            door.python("send", ROOM, "alice", &["--wait-for", "bob", &what])?
+        }
+        Client::Chromium => {
+            let page = Page::join(door, ROOM, "alice", Role::SendsBeside("bob"))?;
+            return Ok(Participant::Page(page));
+        }
+    };
+    Ok(Participant::Process(process))
 }
 
 /// Fills the input of a sender until it ends.

@@ -1,13 +1,15 @@
 //! A thread of ours that takes part in a flow.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use lkstream_conformance::process::{DEADLINE, Failure};
+use tokio::sync::oneshot;
 
-use crate::flow::cpu_time;
+use crate::cpu::thread_time;
 
 /// The running thread. It has to be told to end before this is dropped, which waits for it.
 pub(crate) struct Worker {
@@ -37,17 +39,41 @@ impl Worker {
 
     /// Fails when the thread has ended, with its own failure if it has one.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
-        let Some(thread) = self.thread.take_if(|thread| thread.is_finished()) else {
-            return Ok(());
-        };
-        let ended = thread.join().map_err(|_| Failure::new("an end panicked"))?;
-        Err(ended.err().unwrap_or_else(|| Failure::new("an end closed")))
+        match &self.thread {
+            Some(thread) if thread.is_finished() => Err(self.end()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the end of the thread and says why it has ended.
+    pub(crate) fn end(&mut self) -> Failure {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Err(failure))) => failure,
+            Some(Err(_)) => Failure::new("an end panicked"),
+            Some(Ok(Ok(()))) | None => Failure::new("an end closed"),
+        }
     }
 
     /// Its role and CPU time.
     pub(crate) fn cpu(&self) -> Result<(&'static str, Duration), Failure> {
-        Ok((self.role, cpu_time(&self.stat)?))
+        Ok((self.role, thread_time(&self.stat)?))
     }
+}
+
+/// Runs `work` on this thread until it ends or the other side of `stop` is gone.
+pub(crate) fn run(
+    stop: oneshot::Receiver<()>,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome,
+            _ = stop => Ok(()),
+        }
+    })
 }
 
 impl Drop for Worker {
