@@ -112,7 +112,10 @@ impl Peer for Rtc {
 
 impl Endpoint for Rtc {
     fn input(&mut self, now: Instant, packet: &[u8]) {
-        let packet = Bytes::copy_from_slice(packet);
+        self.input_shared(now, Bytes::copy_from_slice(packet));
+    }
+
+    fn input_shared(&mut self, now: Instant, packet: Bytes) {
         match self.endpoint.handle(now, address(), None, packet) {
             Some((_, DatagramEvent::AssociationEvent(event))) => {
                 if let Some((_, association)) = &mut self.association {

@@ -25,6 +25,10 @@ pub use path::{Link, Path, Random};
 /// What the world needs of an endpoint.
 pub trait Endpoint {
     fn input(&mut self, now: Instant, packet: &[u8]);
+    /// The same with a packet that may be kept, which spares those that keep it a copy.
+    fn input_shared(&mut self, now: Instant, packet: Bytes) {
+        self.input(now, &packet);
+    }
     fn timeout(&mut self, now: Instant);
     fn next_timeout(&self) -> Option<Instant>;
     /// One packet at the end of the buffer; `false` when there is none.
