@@ -1,0 +1,185 @@
+//! Our SCTP beside `rtc-sctp`: two threads, a UDP socket each, the same batches and the same encryption for both, taking turns.
+
+#[path = "../../../sctp/tests/link/mod.rs"]
+mod link;
+#[allow(dead_code)]
+#[path = "../../../conformance/tests/sctp/peer.rs"]
+mod peer;
+#[allow(clippy::unwrap_used)]
+#[path = "../../../conformance/tests/sctp/rtc.rs"]
+mod rtc;
+
+mod end;
+mod record;
+
+use std::error::Error;
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::Parser;
+use lkstream_sctp::{Association, Checksum, Config};
+use lkstream_transport::udp::Socket;
+
+use crate::end::{End, Window};
+use crate::link::{Endpoint, Ours};
+use crate::peer::{Peer, RECEIVE_BUFFER, Role};
+use crate::record::Records;
+use crate::rtc::Rtc;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Bytes of a chunk as LiveKit clients cut it.
+const MESSAGE: usize = 15_000;
+
+/// Bytes of messages that wait or are not acknowledged.
+const SEND_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Prints rates and CPU seconds of one hop over loopback, for our SCTP and for `rtc-sctp`.
+#[derive(Debug, Parser)]
+struct Options {
+    /// How often each has its turn
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// How long a connection has to reach its pace
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
+    settle: f64,
+    /// How long it is then measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    seconds: f64,
+}
+
+/// Who carries the bytes.
+#[derive(Clone, Copy)]
+enum Stack {
+    Ours(Checksum),
+    Rtc,
+}
+
+/// In the order of their turns.
+const STACKS: [(&str, Stack); 3] = [
+    ("ours", Stack::Ours(Checksum::ZeroOverDtls)),
+    ("ours, with checksums", Stack::Ours(Checksum::Always)),
+    ("`rtc-sctp`", Stack::Rtc),
+];
+
+impl Stack {
+    fn measure(self, options: &Options) -> Result<Figures, Failure> {
+        let now = Instant::now();
+        match self {
+            Self::Ours(checksum) => {
+                let config = Config {
+                    receive_window: RECEIVE_BUFFER as usize,
+                    receive_window_limit: RECEIVE_BUFFER as usize,
+                    send_buffer: SEND_BUFFER,
+                    checksum,
+                    ..Config::default()
+                };
+                let ends = [
+                    Ours::new(Association::connect(now, config.clone(), 1)),
+                    Ours::new(Association::accept(now, config, 2)),
+                ];
+                run(ends, options)
+            }
+            Self::Rtc => run(
+                [Role::Connect, Role::Accept].map(|role| Rtc::new(now, role)),
+                options,
+            ),
+        }
+    }
+}
+
+/// What one run gave.
+#[derive(Clone, Copy)]
+struct Figures {
+    /// MB/s that the receiver read.
+    rate: f64,
+    /// CPU seconds per GB of the sender's thread and of the receiver's.
+    cpu: [f64; 2],
+}
+
+/// One connection; the first end sends.
+fn run<E: Endpoint + Send + 'static>(
+    [near, far]: [E; 2],
+    options: &Options,
+) -> Result<Figures, Failure> {
+    let bind = || Socket::bind((Ipv4Addr::LOCALHOST, 0).into());
+    let sockets = [bind()?, bind()?];
+    let addresses = [sockets[0].local_addr()?, sockets[1].local_addr()?];
+    let [near_socket, far_socket] = sockets;
+    let ends = [
+        End {
+            endpoint: near,
+            socket: near_socket,
+            remote: addresses[1],
+            records: Records::new(0).ok_or("no key")?,
+            message: Some(Bytes::from(vec![7; MESSAGE])),
+        },
+        End {
+            endpoint: far,
+            socket: far_socket,
+            remote: addresses[0],
+            records: Records::new(1).ok_or("no key")?,
+            message: None,
+        },
+    ];
+    let begin = Instant::now() + Duration::try_from_secs_f64(options.settle)?;
+    let window = Window {
+        begin,
+        end: begin + Duration::try_from_secs_f64(options.seconds)?,
+    };
+    let threads = ends.map(|end| thread::spawn(move || end.run(window)));
+    let [sender, receiver] = threads.map(|thread| thread.join().map_err(|_| "an end panicked"));
+    let (sender, receiver) = (sender??, receiver??);
+    let bytes = (receiver[1].bytes - receiver[0].bytes) as f64;
+    let rate = bytes / (receiver[1].at - receiver[0].at).as_secs_f64();
+    let cpu = [sender, receiver].map(|[first, last]| {
+        let busy = (last.cpu - first.cpu).as_secs_f64() / (last.at - first.at).as_secs_f64();
+        busy / rate * 1e9
+    });
+    Ok(Figures {
+        rate: rate / 1e6,
+        cpu,
+    })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    (values[last / 2] + values[last - last / 2]) / 2.0
+}
+
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn main() -> Result<(), Failure> {
+    let options = Options::parse();
+    let cores = thread::available_parallelism()?;
+    println!("{cores} cores, load {} at the start", load());
+    let mut rounds = STACKS.map(|_| Vec::new());
+    for _ in 0..options.rounds.max(1) {
+        for ((name, stack), figures) in STACKS.iter().zip(&mut rounds) {
+            let new = stack.measure(&options)?;
+            eprintln!(
+                "{name}: {:.0} MB/s, {:.3} {:.3} s/GB",
+                new.rate, new.cpu[0], new.cpu[1]
+            );
+            figures.push(new);
+        }
+    }
+    println!("load {} at the end\n", load());
+    println!("| | MB/s | sender | receiver |\n|---|---|---|---|");
+    for ((name, _), figures) in STACKS.iter().zip(&rounds) {
+        let median = |of: fn(&Figures) -> f64| median(figures.iter().map(of).collect());
+        println!(
+            "| {name} | {:.0} | {:.3} s/GB | {:.3} s/GB |",
+            median(|figures| figures.rate),
+            median(|figures| figures.cpu[0]),
+            median(|figures| figures.cpu[1]),
+        );
+    }
+    Ok(())
+}
