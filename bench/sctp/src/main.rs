@@ -90,14 +90,8 @@ impl Stack {
     }
 }
 
-/// What one run gave.
-#[derive(Clone, Copy)]
-struct Figures {
-    /// MB/s that the receiver read.
-    rate: f64,
-    /// CPU seconds per GB of the sender's thread and of the receiver's.
-    cpu: [f64; 2],
-}
+/// What one connection gave: MB/s that the receiver read, CPU seconds per GB of the sender's thread and of the receiver's.
+type Figures = [f64; 3];
 
 /// One connection; the first end sends.
 fn run<E: Endpoint + Send + 'static>(
@@ -132,22 +126,22 @@ fn run<E: Endpoint + Send + 'static>(
     let threads = ends.map(|end| thread::spawn(move || end.run(window)));
     let [sender, receiver] = threads.map(|thread| thread.join().map_err(|_| "an end panicked"));
     let (sender, receiver) = (sender??, receiver??);
-    let bytes = (receiver[1].bytes - receiver[0].bytes) as f64;
-    let rate = bytes / (receiver[1].at - receiver[0].at).as_secs_f64();
-    let cpu = [sender, receiver].map(|[first, last]| {
+    let bytes = receiver[1].bytes - receiver[0].bytes;
+    if bytes == 0 {
+        return Err("nothing arrived".into());
+    }
+    let rate = bytes as f64 / (receiver[1].at - receiver[0].at).as_secs_f64();
+    let [sender, receiver] = [sender, receiver].map(|[first, last]| {
         let busy = (last.cpu - first.cpu).as_secs_f64() / (last.at - first.at).as_secs_f64();
         busy / rate * 1e9
     });
-    Ok(Figures {
-        rate: rate / 1e6,
-        cpu,
-    })
+    Ok([rate / 1e6, sender, receiver])
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    let last = values.len().saturating_sub(1);
-    (values[last / 2] + values[last - last / 2]) / 2.0
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn load() -> String {
@@ -159,27 +153,30 @@ fn main() -> Result<(), Failure> {
     let options = Options::parse();
     let cores = thread::available_parallelism()?;
     println!("{cores} cores, load {} at the start", load());
-    let mut rounds = STACKS.map(|_| Vec::new());
+    let mut rounds = Vec::new();
     for _ in 0..options.rounds.max(1) {
-        for ((name, stack), figures) in STACKS.iter().zip(&mut rounds) {
-            let new = stack.measure(&options)?;
-            eprintln!(
-                "{name}: {:.0} MB/s, {:.3} {:.3} s/GB",
-                new.rate, new.cpu[0], new.cpu[1]
-            );
-            figures.push(new);
+        let mut round = STACKS.map(|_| [f64::NAN; 3]);
+        for ((name, stack), figures) in STACKS.iter().zip(&mut round) {
+            *figures = stack.measure(&options)?;
+            let [rate, sender, receiver] = figures;
+            eprintln!("{name}: {rate:.0} MB/s, {sender:.3} and {receiver:.3} s/GB");
         }
+        rounds.push(round);
     }
     println!("load {} at the end\n", load());
-    println!("| | MB/s | sender | receiver |\n|---|---|---|---|");
-    for ((name, _), figures) in STACKS.iter().zip(&rounds) {
-        let median = |of: fn(&Figures) -> f64| median(figures.iter().map(of).collect());
-        println!(
-            "| {name} | {:.0} | {:.3} s/GB | {:.3} s/GB |",
-            median(|figures| figures.rate),
-            median(|figures| figures.cpu[0]),
-            median(|figures| figures.cpu[1]),
-        );
+    println!("| median | MB/s | sender | receiver |\n|---|---|---|---|");
+    for (index, (name, _)) in STACKS.iter().enumerate() {
+        let [rate, sender, receiver] =
+            [0, 1, 2].map(|figure| median(rounds.iter().map(|round| round[index][figure])));
+        println!("| {name} | {rate:.0} | {sender:.3} s/GB | {receiver:.3} s/GB |");
     }
+    let [rate, sender, receiver] = [0, 1, 2].map(|figure| {
+        median(
+            rounds
+                .iter()
+                .map(|[ours, .., rtc]| rtc[figure] / ours[figure]),
+        )
+    });
+    println!("| `rtc-sctp` to ours in a round | {rate:.2}x | {sender:.2}x | {receiver:.2}x |");
     Ok(())
 }

@@ -63,7 +63,7 @@ fn nonce(number: [u8; NONCE_BYTES]) -> Nonce {
     Nonce::assume_unique_for_key(nonce)
 }
 
-/// As much of it as of a real record: number, kind, version, length.
+/// As long as that of a real record.
 fn associated_data(number: [u8; NONCE_BYTES], length: usize) -> Option<Aad<[u8; HEADER_BYTES]>> {
     let mut data = [0; HEADER_BYTES];
     data[..NONCE_BYTES].copy_from_slice(&number);
