@@ -20,8 +20,11 @@ pub const MIN_FRAGMENT: usize = 32;
 /// The largest congestion window, in bytes.
 pub const SEND_WINDOW: usize = 16 * 1024 * 1024;
 
-/// TSNs between the oldest that is not acknowledged and the newest sent. A SACK reports at most 65 535 (RFC 9260 §3.3.4).
-pub const TSN_SPAN: u64 = 40_000;
+/// TSNs between the oldest that is not acknowledged and the newest sent. A SACK reports at most 65 535 (RFC 9260 §3.3.4), but each may
+/// be a message of the same stream, and any receiver takes an SSN 32 768 ahead as one from before (RFC 9260 §1.6).
+pub const TSN_SPAN: u64 = 30_000;
+
+const _: () = assert!(TSN_SPAN < 1 << 15);
 
 /// A received DATA chunk further ahead than a SACK can report is of no use (RFC 9260 §3.3.4).
 pub const RECEIVE_SPAN: u64 = 65_535;

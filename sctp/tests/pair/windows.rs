@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::link::{config, pair};
+use bytes::Bytes;
+
+use crate::link::{Endpoint, config, pair};
 use crate::{ms, path};
 
 /// RFC 9260 §6.2, §6.1 A: a reader that stops closes the window; nothing is lost, and it goes on at once when it reads again.
@@ -36,4 +38,40 @@ fn the_receive_window_grows() {
     world.connect();
     world.throughput(Duration::ZERO, ms(5_000), 16_000_000);
     assert!(world.b.association.receive_window() > 2 * 1024 * 1024);
+}
+
+/// RFC 9260 §1.6, RFC 1982: of two SSNs more than half their range apart the larger is the older one. So however many small messages
+/// wait behind a lost one, fewer than that of a stream are under way, and all arrive in order.
+#[test]
+fn numbers_of_a_stream_never_span_half_their_range() {
+    let mut world = pair(1, path(50), (config(), config()));
+    world.connect();
+    world.throughput(Duration::ZERO, ms(2_000), 4_000_000);
+    while world.a.buffered() > 0 {
+        assert!(world.step());
+        while world.b.read_message().is_some() {}
+    }
+    let begin = world.passed();
+    for number in 0..45_000u32 {
+        world
+            .a
+            .write(world.now, 1, Bytes::from(number.to_be_bytes().to_vec()));
+    }
+    // The first packet is lost.
+    assert!(world.a.output(world.now, &mut Vec::new()));
+    let before = world.b.association.stats();
+    let mut most = 0;
+    let mut got = 0u32;
+    while got < 45_000 {
+        assert!(world.step() && world.passed() - begin < ms(10_000), "{got}");
+        let arrived = world.b.association.stats().chunks_received - before.chunks_received;
+        most = most.max(arrived - u64::from(got));
+        while let Some((_, message)) = world.b.read_message() {
+            assert_eq!(message.bytes, got.to_be_bytes()[..]);
+            got += 1;
+        }
+    }
+    // So many waited behind the lost one that the bound was what held back the rest.
+    assert!((25_000..32_767).contains(&most), "{most}");
+    assert_eq!(world.b.association.stats().chunks_refused, 0);
 }
