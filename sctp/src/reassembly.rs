@@ -70,6 +70,16 @@ struct Incoming {
     ready: VecDeque<Message>,
 }
 
+impl Incoming {
+    /// The SSN of the first message that came before its turn, if it is before `end`. All of them are less than half the numbers
+    /// after `next_ssn`.
+    fn first_early_before(&self, end: u16) -> Option<u16> {
+        let mut from_next = self.early.range(self.next_ssn..);
+        let first = from_next.next().or_else(|| self.early.first_key_value());
+        first.map(|(ssn, _)| *ssn).filter(|ssn| is_later(end, *ssn))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Reassembly {
     open: Option<Open>,
@@ -252,20 +262,15 @@ impl Reassembly {
         if !is_later(next, incoming.next_ssn) {
             return;
         }
-        let mut stranded: Vec<u16> = incoming
-            .early
-            .keys()
-            .copied()
-            .filter(|early| is_later(next, *early))
-            .collect();
-        stranded.sort_unstable_by_key(|early| early.wrapping_sub(incoming.next_ssn));
-        incoming.next_ssn = next;
-        let messages: Vec<_> = stranded
-            .iter()
-            .filter_map(|early| incoming.early.remove(early))
-            .collect();
-        for message in messages {
+        // Only what is handed out is looked at: a packet can name thousands of SSNs.
+        while let Some(incoming) = self.streams.get_mut(&stream)
+            && let Some(ssn) = incoming.first_early_before(next)
+            && let Some(message) = incoming.early.remove(&ssn)
+        {
             self.hand_out(stream, message);
+        }
+        if let Some(incoming) = self.streams.get_mut(&stream) {
+            incoming.next_ssn = next;
         }
         self.hand_out_early(stream);
     }
@@ -463,6 +468,28 @@ mod tests {
         reassembly.push_in_order(&data(BEGIN | END, 4, b"four"));
         assert_eq!(texts(&mut reassembly), ["four"]);
         assert_eq!((reassembly.charged(), reassembly.runs.len()), (0, 0));
+    }
+
+    /// RFC 3758 §3.6, RFC 1982: the same where the numbers wrap, in the order of the stream, and nothing beyond what is skipped.
+    #[test]
+    fn skipped_messages_release_the_others_over_the_wrap() {
+        let mut reassembly = Reassembly::new(100);
+        reassembly.skip(1, 32_000);
+        reassembly.skip(1, 64_000);
+        for ssn in [2, 65_535, 65_000, 0, 4] {
+            let number = ssn.to_string();
+            reassembly.push_in_order(&data(BEGIN | END, ssn, number.as_bytes()));
+        }
+        assert!(texts(&mut reassembly).is_empty());
+        reassembly.skip(1, 65_001);
+        assert_eq!(texts(&mut reassembly), ["65000"]);
+        reassembly.skip(1, 1);
+        assert_eq!(texts(&mut reassembly), ["65535", "0", "2"]);
+        // What is from before it changes nothing.
+        reassembly.skip(1, 65_001);
+        reassembly.skip(1, 3);
+        assert_eq!(texts(&mut reassembly), ["4"]);
+        assert_eq!(reassembly.charged(), 0);
     }
 
     #[test]

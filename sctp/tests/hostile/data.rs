@@ -137,3 +137,32 @@ fn skips_are_bounded() {
     assert_eq!(ours.read().unwrap().1, "next");
     assert!(ours.read().is_none());
 }
+
+/// RFC 3758 §3.2, §3.6: skips by one SSN each, thousands in a packet, past messages that wait for far later ones: each costs the same
+/// however many wait. Nothing but how long this test takes would show it.
+#[test]
+fn skips_do_not_look_at_what_waits() {
+    const EARLY: u32 = 16_000;
+    let (mut ours, script, now) = plain();
+    for ahead in 0..EARLY {
+        let ssn = (EARLY + ahead) as u16;
+        script.say(&mut ours, now, &[script.data(ahead, WHOLE, 1, ssn, b"x")]);
+    }
+    let mut count = EARLY;
+    for first in (0..EARLY as u16 - 1).step_by(4_000) {
+        let skipped: Vec<_> = (first..EARLY as u16 - 1)
+            .take(4_000)
+            .map(|ssn| (1, ssn))
+            .collect();
+        count += 1;
+        script.say(&mut ours, now, &[script.forward(count, &skipped)]);
+    }
+    assert!(ours.read().is_none());
+    script.say(
+        &mut ours,
+        now,
+        &[script.forward(count + 1, &[(1, EARLY as u16 - 1)])],
+    );
+    assert_eq!(std::iter::from_fn(|| ours.read()).count(), EARLY as usize);
+    assert_eq!(ours.association.stats().chunks_refused, 0);
+}
