@@ -10,6 +10,7 @@
 //! the chunks that are about the association itself. Each of those has one place at most, so that a flood of them costs nothing.
 
 mod handshake;
+mod heartbeat;
 mod input;
 mod output;
 
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use self::handshake::Setup;
+use self::heartbeat::Heartbeats;
 use crate::chunk::Extensions;
 use crate::config::{Checksum, Config};
 use crate::error::{ResetError, SendError};
@@ -96,6 +98,7 @@ pub struct Association {
     shutdown_at: Option<Instant>,
     shutdown_count: u32,
     heartbeat_at: Option<Instant>,
+    heartbeats: Heartbeats,
     events: VecDeque<Event>,
     stats: Stats,
 }
@@ -145,6 +148,7 @@ impl Association {
             shutdown_at: None,
             shutdown_count: 0,
             heartbeat_at: None,
+            heartbeats: Heartbeats::default(),
             events: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -294,7 +298,7 @@ impl Association {
     // ---- The path
 
     /// The path is another one or has come back, as after an ICE restart: what is not acknowledged is sent again at once, and what was
-    /// measured is forgotten.
+    /// measured is forgotten, and measured again by a heartbeat.
     pub fn path_changed(&mut self, now: Instant) {
         self.tick(now);
         match self.state {
@@ -302,6 +306,8 @@ impl Association {
             State::Closed | State::Listening => {}
             _ => {
                 self.sender.path_changed(now, &mut self.stats);
+                self.heartbeats = Heartbeats::default();
+                self.pending.heartbeat = self.is_connected();
                 if let Some(receiver) = &mut self.receiver {
                     receiver.sack_now();
                 }

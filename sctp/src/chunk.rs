@@ -27,6 +27,9 @@ pub(crate) const IMMEDIATE: u8 = 8;
 /// The T flag: the tag is the receiver's own, reflected (RFC 9260 §3.3.7).
 pub(crate) const REFLECTED: u8 = 1;
 
+/// What a HEARTBEAT carries (RFC 9260 §3.3.5).
+pub(crate) const HEARTBEAT_INFO: u16 = 1;
+
 pub(crate) const PARAMETER_COOKIE: u16 = 7;
 pub(crate) const PARAMETER_OUTGOING_RESET: u16 = 13;
 pub(crate) const PARAMETER_INCOMING_RESET: u16 = 14;

@@ -47,7 +47,7 @@ pub struct Config {
     pub checksum: Checksum,
     /// Timeouts in a row after which the association is lost; `None` when something else watches the path, as ICE does.
     pub max_timeouts: Option<u32>,
-    /// How often an idle path is measured; `None` for never.
+    /// How often an idle path is measured; `None` for never. One that data comes in on is measured in any case.
     pub heartbeat: Option<Duration>,
     /// Our port, in every packet (`a=sctp-port`).
     pub local_port: u16,

@@ -85,6 +85,12 @@ pub const SHUTDOWN_TRANSMISSIONS: u32 = 8;
 /// HB.interval (RFC 9260 §16).
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 
+/// While data comes in, a round trip measured longer ago than this is measured again: the receive window follows it.
+pub const RTT_AGE: Duration = Duration::from_millis(250);
+
+/// Heartbeats whose answer is still waited for.
+pub const HEARTBEATS: usize = 4;
+
 /// Packets in the first flight (RFC 6928).
 pub const INITIAL_WINDOW_PACKETS: u64 = 10;
 

@@ -166,10 +166,10 @@ impl Receiver {
         self.received.forget_below(self.cumulative);
     }
 
-    /// After all chunks of a packet.
-    pub(crate) fn end_packet(&mut self, now: Instant) {
+    /// After all chunks of a packet. Whether it brought data.
+    pub(crate) fn end_packet(&mut self, now: Instant) -> bool {
         if !std::mem::take(&mut self.has_data) {
-            return;
+            return false;
         }
         self.packets += 1;
         let is_whole = self.highest == self.cumulative;
@@ -182,6 +182,7 @@ impl Receiver {
         } else if self.due == SackDue::No {
             self.due = SackDue::At(now + SACK_DELAY);
         }
+        true
     }
 
     fn note_early(&mut self, now: Instant) {

@@ -15,6 +15,7 @@ pub(crate) struct Rtt {
     /// Candidates for the least, growing in time and value.
     least: VecDeque<(Instant, Duration)>,
     backoff: u32,
+    sampled_at: Option<Instant>,
 }
 
 impl Rtt {
@@ -51,6 +52,13 @@ impl Rtt {
             self.least.pop_front();
         }
         self.backoff = 0;
+        self.sampled_at = Some(now);
+    }
+
+    /// Whether nothing was measured for so long.
+    pub(crate) fn is_older(&self, now: Instant, age: Duration) -> bool {
+        self.sampled_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= age)
     }
 
     pub(crate) fn smoothed(&self) -> Option<Duration> {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::heartbeat::Heartbeats;
 use super::{Association, Pending, State};
 use crate::chunk::{COOKIE_ACK, COOKIE_ECHO, Extensions, INIT, INIT_ACK, Init};
 use crate::config::Checksum;
@@ -268,6 +269,7 @@ impl Association {
         self.take_peer(now, &cookie.peer);
         self.state = State::Established;
         self.shutdown_at = None;
+        self.heartbeats = Heartbeats::default();
         self.heartbeat_at = self.config.heartbeat.map(|wait| now + wait);
         self.events.push_back(Event::Restarted);
     }

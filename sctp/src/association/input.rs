@@ -64,9 +64,12 @@ impl Association {
             }
         }
         if let Some(receiver) = &mut self.receiver {
-            receiver.end_packet(now);
+            let has_data = receiver.end_packet(now);
             if let Some(reset) = &mut self.reset {
                 reset.follow(receiver);
+            }
+            if has_data {
+                self.measure(now);
             }
         }
         self.follow_shutdown(now);
@@ -228,21 +231,6 @@ impl Association {
         }
         self.sender
             .handle_cumulative(now, cumulative, &mut self.stats)
-    }
-
-    fn handle_heartbeat_ack(&mut self, now: Instant, value: &[u8]) -> Result<(), PeerFault> {
-        // Parameter 1, our clock in microseconds (RFC 9260 §3.3.5).
-        let sent = match (half(value, 0), word(value, 4), word(value, 8)) {
-            (Some(1), Some(high), Some(low)) => u64::from(high) << 32 | u64::from(low),
-            _ => return Err(PeerFault::Range(HEARTBEAT_ACK)),
-        };
-        let sent = std::time::Duration::from_micros(sent);
-        let rtt = self.age(now).checked_sub(sent);
-        match rtt.filter(|rtt| *rtt < limits::HEARTBEAT_INTERVAL) {
-            Some(rtt) => self.sender.rtt.sample(now, rtt),
-            None => return Err(PeerFault::Range(HEARTBEAT_ACK)),
-        }
-        Ok(())
     }
 
     /// The two high bits say whether to go on, and whether to report (RFC 9260 §3.2).

@@ -5,8 +5,9 @@ use std::time::Instant;
 use super::handshake::InitAck;
 use super::{Association, Pending, State};
 use crate::chunk::{
-    ABORT, CAUSE_STALE_COOKIE, COOKIE_ACK, COOKIE_ECHO, ERROR, HEARTBEAT, HEARTBEAT_ACK, INIT,
-    INIT_ACK, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, write_last_parameter,
+    ABORT, CAUSE_STALE_COOKIE, COOKIE_ACK, COOKIE_ECHO, ERROR, HEARTBEAT, HEARTBEAT_ACK,
+    HEARTBEAT_INFO, INIT, INIT_ACK, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE,
+    write_last_parameter,
 };
 use crate::packet::Writer;
 
@@ -110,11 +111,11 @@ impl Association {
         {
             writer.chunk(HEARTBEAT_ACK, 0, |body| body.extend_from_slice(&echo));
         }
-        let age = now.saturating_duration_since(self.created_at).as_micros();
         if std::mem::take(&mut self.pending.heartbeat) {
-            let age = u64::try_from(age).unwrap_or(u64::MAX);
+            let nonce = self.random.next_u64();
+            self.heartbeats.sent(now, nonce);
             writer.chunk(HEARTBEAT, 0, |body| {
-                write_last_parameter(body, 1, &age.to_be_bytes());
+                write_last_parameter(body, HEARTBEAT_INFO, &nonce.to_be_bytes());
             });
         }
         // A SACK that could wait goes along with data (RFC 9260 §6.2).

@@ -446,6 +446,95 @@ fn idle_paths_have_heartbeats() {
     assert!(rtt > 5 * MS && rtt < 75 * MS, "{rtt:?}");
 }
 
+/// RFC 9260 §8.3: a path that data comes in on is measured a few times a second, whether anybody answers or not; one that our own data
+/// measures is not.
+#[test]
+fn paths_that_only_data_comes_in_on_have_heartbeats() {
+    for (is_answered, sends, expected) in [
+        (true, false, 30..=40),
+        (false, false, 30..=40),
+        (true, true, 0..=0),
+    ] {
+        let mut pair = Pair::new();
+        let mut beats = 0;
+        for _ in 0..1_000 {
+            pair.send(b"x");
+            if sends {
+                let message = Bytes::from_static(b"y");
+                let delivery = Delivery::default();
+                pair.b.send(pair.now, 1, 53, delivery, message).unwrap();
+            }
+            for packet in packets(&mut pair.a, pair.now) {
+                pair.b.handle_packet(pair.now, &packet).unwrap();
+            }
+            for packet in packets(&mut pair.b, pair.now) {
+                let is_beat = kinds(&packet).contains(&HEARTBEAT);
+                beats += u32::from(is_beat);
+                if is_answered || !is_beat {
+                    pair.a.handle_packet(pair.now, &packet).unwrap();
+                }
+            }
+            pair.pass(10 * MS);
+        }
+        assert!(expected.contains(&beats), "{is_answered} {sends}: {beats}");
+    }
+}
+
+/// RFC 9260 §8.3, RFC 8261 §5: what was measured on another path does not hold, and is measured anew at once.
+#[test]
+fn a_new_path_is_measured_at_once() {
+    let mut pair = Pair::new();
+    let _ = packets(&mut pair.a, pair.now);
+    pair.a.path_changed(pair.now);
+    assert_eq!(pair.a.stats().rtt, None);
+    let beat = packets(&mut pair.a, pair.now).pop().unwrap();
+    assert!(kinds(&beat).contains(&HEARTBEAT));
+    pair.b.handle_packet(pair.now, &beat).unwrap();
+    let answer = packets(&mut pair.b, pair.now).pop().unwrap();
+    pair.now += 70 * MS;
+    pair.a.handle_packet(pair.now, &answer).unwrap();
+    assert_eq!(pair.a.stats().rtt, Some(70 * MS));
+}
+
+/// RFC 9260 §8.3, §3.3.6: only what we sent not long ago measures, and once.
+#[test]
+fn answers_to_no_heartbeat_measure_nothing() {
+    let refused = Err(PeerFault::Range(HEARTBEAT_ACK));
+    let mut pair = Pair::new();
+    let before = pair.b.stats().rtt;
+    pair.pass(29_000 * MS);
+    for value in [
+        &[0, 1, 0, 12, 0, 0, 0, 0, 0, 0, 0, 1][..],
+        &[0, 1, 0, 4],
+        &[],
+    ] {
+        let forged = pair.forge(|writer| {
+            writer.chunk(HEARTBEAT_ACK, 0, |body| body.extend_from_slice(value));
+        });
+        assert_eq!(pair.b.handle_packet(pair.now, &forged), refused);
+    }
+    assert_eq!(pair.b.stats().rtt, before);
+    // The same answer twice, and one to a heartbeat on a path that is no more.
+    let beats: Vec<_> = (0..2)
+        .map(|_| {
+            pair.a.path_changed(pair.now);
+            packets(&mut pair.a, pair.now).pop().unwrap()
+        })
+        .collect();
+    let answers: Vec<_> = beats
+        .iter()
+        .map(|beat| {
+            pair.b.handle_packet(pair.now, beat).unwrap();
+            let answers = packets(&mut pair.b, pair.now);
+            let is_answer = |packet: &Vec<u8>| kinds(packet).contains(&HEARTBEAT_ACK);
+            answers.into_iter().find(is_answer).unwrap()
+        })
+        .collect();
+    assert_eq!(pair.a.handle_packet(pair.now, &answers[0]), refused);
+    assert_eq!(pair.a.handle_packet(pair.now, &answers[1]), Ok(()));
+    assert_eq!(pair.a.handle_packet(pair.now, &answers[1]), refused);
+}
+
 /// RFC 9260 §5.2.4 case D: a COOKIE ECHO again is answered again.
 #[test]
 fn a_lost_cookie_ack_is_repeated() {

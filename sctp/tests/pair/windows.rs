@@ -40,6 +40,28 @@ fn the_receive_window_grows() {
     assert!(world.b.association.receive_window() > 2 * 1024 * 1024);
 }
 
+/// RFC 9260 §6.2, §8.3: so does that of a side that sends nothing itself, after the path has become ten times as long, whether it was
+/// told or not.
+#[test]
+fn the_receive_window_follows_a_path_that_changes() {
+    for is_told in [false, true] {
+        let mut world = pair(1, path(10), (config(), config()));
+        world.connect();
+        world.run(ms(1_000));
+        world.there.path.delay = ms(100);
+        world.back.path.delay = ms(100);
+        if is_told {
+            world.a.association.path_changed(world.now);
+            world.b.association.path_changed(world.now);
+        }
+        let rate = world.throughput(ms(2_000), ms(1_000), 15_000_000);
+        // At 200 ms, the window of the beginning would be 10 MB/s.
+        assert!(rate > 50e6, "told {is_told}: {rate}");
+        let window = world.b.association.receive_window();
+        assert_eq!(window, config().receive_window_limit, "told {is_told}");
+    }
+}
+
 /// RFC 9260 §1.6, RFC 1982: of two SSNs more than half their range apart the larger is the older one. So however many small messages
 /// wait behind a lost one, fewer than that of a stream are under way, and all arrive in order.
 #[test]
