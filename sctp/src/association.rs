@@ -189,7 +189,7 @@ impl Association {
 
     // ---- Messages
 
-    /// Queues a message. Before the handshake is done, it waits.
+    /// Queues a message. Before the handshake is done, it waits; if the other side then has no such stream, [`Event::NoStream`] tells.
     ///
     /// # Errors
     /// [`SendError::Full`] when more than [`Config::send_buffer`] would wait (one message always fits an empty buffer); nothing of the

@@ -79,6 +79,14 @@ pub enum Event {
         /// Bytes since the last event of this kind for the stream.
         bytes: usize,
     },
+    /// The other side has no such stream: the messages that waited for it since before [`Connected`](Self::Connected) are gone, which
+    /// [`Released`](Self::Released) counts, too. Later ones are refused with [`SendError::NoStream`](crate::SendError::NoStream).
+    NoStream {
+        /// The stream.
+        stream: u16,
+        /// How many messages waited.
+        messages: usize,
+    },
     /// The other side reset its direction of the stream: what it sent before can still be received.
     StreamReset(u16),
     /// Our reset of the stream is done (`true`) or was refused.

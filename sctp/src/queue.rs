@@ -235,6 +235,26 @@ impl Queue {
         }
     }
 
+    /// What waits on streams from `count` on is given up before any of it was sent. A stream, and how many messages.
+    pub(crate) fn refuse_beyond(&mut self, count: u16) -> Vec<(u16, usize)> {
+        let mut refused = Vec::new();
+        for (&stream, entry) in self.streams.range_mut(count..) {
+            let messages = std::mem::take(&mut entry.waiting).len();
+            if messages > 0 {
+                refused.push((stream, messages));
+            }
+        }
+        for (stream, _) in &refused {
+            let unsent = self
+                .streams
+                .get_mut(stream)
+                .map_or(0, |entry| std::mem::take(&mut entry.unsent));
+            self.release(*stream, unsent);
+        }
+        self.active.retain(|stream| *stream < count);
+        refused
+    }
+
     /// Bytes were acknowledged or given up.
     pub(crate) fn release(&mut self, stream: u16, bytes: usize) {
         self.buffered = self.buffered.saturating_sub(bytes);

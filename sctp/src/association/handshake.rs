@@ -157,6 +157,9 @@ impl Association {
     fn establish(&mut self, now: Instant) {
         self.state = State::Established;
         self.events.push_back(Event::Connected);
+        for (stream, messages) in self.sender.queue.refuse_beyond(self.peer_streams) {
+            self.events.push_back(Event::NoStream { stream, messages });
+        }
         self.heartbeat_at = self.config.heartbeat.map(|wait| now + wait);
     }
 

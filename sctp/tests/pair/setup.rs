@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use lkstream_sctp::{Association, Event};
+use lkstream_sctp::{Association, Config, Delivery, Event, SendError};
 
 use crate::link::{Endpoint, Ours, Path, config, pair};
 use crate::{count, ms, path};
@@ -76,4 +76,51 @@ fn a_restarted_peer_is_taken() {
     world.run(ms(500));
     assert_eq!(world.b.read_message().unwrap().1.bytes, "after");
     assert_eq!(world.a.read_message().unwrap().1.bytes, "back");
+}
+
+/// RFC 9260 §5.1.1: what waited for a stream that the other side turns out not to have is not sent, and is told; the rest arrives.
+#[test]
+fn messages_for_streams_that_there_are_not_are_told() {
+    let few = Config {
+        inbound_streams: 10,
+        ..config()
+    };
+    for both_ask in [false, true] {
+        let mut world = pair(1, path(10), (config(), few.clone()));
+        if both_ask {
+            world.b = Ours::new(Association::connect(world.now, few.clone(), 2));
+        }
+        for (stream, text) in [
+            (500, "a"),
+            (9, "here"),
+            (10, "bc"),
+            (500, "def"),
+            (9, "too"),
+        ] {
+            world.a.write(world.now, stream, text.into());
+        }
+        world.connect();
+        world.run(ms(500));
+        let expected =
+            [(10, 1), (500, 2)].map(|(stream, messages)| Event::NoStream { stream, messages });
+        assert_eq!(world.a.events[0], Event::Connected);
+        assert_eq!(world.a.events[1..], expected, "both {both_ask}");
+        let arrived: Vec<_> = std::iter::from_fn(|| world.b.read()).collect();
+        assert_eq!(arrived, [(9, "here".into()), (9, "too".into())]);
+        assert_eq!(world.b.association.stats().chunks_received, 2);
+        assert_eq!(world.a.association.buffered_total(), 0);
+        assert_eq!(world.a.association.acknowledged(500), 4);
+        let late = world.a.association.send(
+            world.now,
+            10,
+            53,
+            Delivery::default(),
+            Bytes::from_static(b"late"),
+        );
+        let expected = SendError::NoStream {
+            stream: 10,
+            count: 10,
+        };
+        assert_eq!(late, Err(expected));
+    }
 }
