@@ -31,13 +31,14 @@ pub struct Config {
     /// The largest packet to send, in bytes, common header included (path MTU less everything below SCTP). Kept between
     /// [`limits::MIN_PACKET`] and [`limits::MAX_PACKET`].
     pub packet: usize,
-    /// What the other side may have sent that was not read, in bytes, at the start.
+    /// What the other side may have sent that was not read, in bytes, at the start; at most [`limits::MAX_WINDOW`].
     pub receive_window: usize,
-    /// How far that grows while the application reads as fast as data comes, in bytes.
+    /// How far that grows while the application reads as fast as data comes, in bytes; at most [`limits::MAX_WINDOW`].
     pub receive_window_limit: usize,
     /// Bytes of messages that wait or are not acknowledged; [`send`](crate::Association::send) refuses more.
     pub send_buffer: usize,
-    /// The largest message that is handed out whole, in bytes. The receive window is kept at least twice as large.
+    /// The largest message that is handed out whole, in bytes; at most half of [`limits::MAX_WINDOW`]. The receive window is kept at
+    /// least twice as large.
     pub max_message_size: usize,
     /// Streams that the other side may use.
     pub inbound_streams: u16,
@@ -77,9 +78,42 @@ impl Default for Config {
 impl Config {
     pub(crate) fn normalized(mut self) -> Self {
         self.packet = self.packet.clamp(limits::MIN_PACKET, limits::MAX_PACKET) & !3;
-        self.receive_window = self.receive_window.max(self.max_message_size * 2);
-        self.receive_window_limit = self.receive_window_limit.max(self.receive_window);
+        self.max_message_size = self.max_message_size.min(limits::MAX_WINDOW / 2);
+        self.receive_window = self
+            .receive_window
+            .clamp(self.max_message_size * 2, limits::MAX_WINDOW);
+        self.receive_window_limit = self
+            .receive_window_limit
+            .clamp(self.receive_window, limits::MAX_WINDOW);
         self.inbound_streams = self.inbound_streams.max(1);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is asked for, four windows are a number, and two messages fit one.
+    #[test]
+    fn absurd_sizes_are_bounded() {
+        for size in [0, 1, usize::MAX / 2, usize::MAX] {
+            for windows in [(size, 0), (0, size), (size, size)] {
+                let config = Config {
+                    packet: size,
+                    receive_window: windows.0,
+                    receive_window_limit: windows.1,
+                    max_message_size: size,
+                    inbound_streams: 0,
+                    ..Config::default()
+                }
+                .normalized();
+                assert!((limits::MIN_PACKET..=limits::MAX_PACKET).contains(&config.packet));
+                assert!(config.max_message_size * 2 <= config.receive_window);
+                assert!(config.receive_window <= config.receive_window_limit);
+                assert!(config.receive_window_limit.checked_mul(4).is_some());
+                assert_eq!(config.inbound_streams, 1);
+            }
+        }
     }
 }

@@ -94,6 +94,9 @@ pub const HEARTBEATS: usize = 4;
 /// Packets in the first flight (RFC 6928).
 pub const INITIAL_WINDOW_PACKETS: u64 = 10;
 
+/// The largest receive window, in bytes: four of them are still a number that every platform has.
+pub const MAX_WINDOW: usize = 1 << 29;
+
 /// Bytes of an unknown chunk that an ERROR gives back.
 pub const REPORTED_BYTES: usize = 128;
 
