@@ -1,5 +1,6 @@
 //! Chunks and parameters as they are on the wire (RFC 9260 §3.2, §3.3; RFC 3758 §3; RFC 6525 §3, §4).
 
+use crate::limits::REPORTED_BYTES;
 use crate::packet::Writer;
 
 pub(crate) const DATA: u8 = 0;
@@ -31,6 +32,8 @@ pub(crate) const REFLECTED: u8 = 1;
 pub(crate) const HEARTBEAT_INFO: u16 = 1;
 
 pub(crate) const PARAMETER_COOKIE: u16 = 7;
+/// Carries a parameter that was not understood (RFC 9260 §3.3.3.1).
+pub(crate) const PARAMETER_UNRECOGNIZED: u16 = 8;
 pub(crate) const PARAMETER_OUTGOING_RESET: u16 = 13;
 pub(crate) const PARAMETER_INCOMING_RESET: u16 = 14;
 pub(crate) const PARAMETER_TSN_RESET: u16 = 15;
@@ -44,6 +47,7 @@ pub(crate) const PARAMETER_FORWARD_TSN: u16 = 0xc000;
 /// Error causes (RFC 9260 §3.3.10).
 pub(crate) const CAUSE_STALE_COOKIE: u16 = 3;
 pub(crate) const CAUSE_UNRECOGNIZED_CHUNK: u16 = 6;
+pub(crate) const CAUSE_UNRECOGNIZED_PARAMETERS: u16 = 8;
 pub(crate) const CAUSE_NO_DATA: u16 = 9;
 pub(crate) const CAUSE_USER: u16 = 12;
 pub(crate) const CAUSE_PROTOCOL: u16 = 13;
@@ -235,18 +239,39 @@ impl Init {
                 PARAMETER_ZERO_CHECKSUM => {
                     init.extensions.zero_checksum = word(value, 0) == Some(ZERO_CHECKSUM_DTLS);
                 }
-                // The two high bits say what to do with what is unknown: without the first, stop (RFC 9260 §3.2.1).
-                // Addresses (5, 6), preservative (9), host name (11), address types (12) are known and of no use here.
-                5 | 6 | 9 | 11 | 12 => {}
-                _ if kind & 0x8000 == 0 => break,
+                _ if ends_list(kind) => break,
                 _ => {}
             }
         }
         Some((init, cookie))
     }
 
-    pub(crate) fn write(&self, writer: &mut Writer<'_>, kind: u8, cookie: Option<&[u8]>) {
+    /// The parameters that are to be reported since they are unknown (RFC 9260 §3.2.1), as they came; a few at most.
+    pub(crate) fn unrecognized(value: &[u8]) -> Vec<u8> {
+        let mut list = Vec::new();
+        for (kind, value) in parameters(value.get(16..).unwrap_or_default()) {
+            let length = 4 + value.len().next_multiple_of(4);
+            if !is_known(kind) && kind & 0x4000 != 0 && list.len() + length <= REPORTED_BYTES {
+                write_parameter(&mut list, kind, value);
+            }
+            if ends_list(kind) {
+                break;
+            }
+        }
+        list
+    }
+
+    /// What only an INIT ACK has: the cookie, and what was [unrecognized](Self::unrecognized) in the INIT, as far as there is room.
+    pub(crate) fn write(
+        &self,
+        writer: &mut Writer<'_>,
+        kind: u8,
+        cookie: Option<&[u8]>,
+        unrecognized: &[u8],
+    ) {
+        let room = writer.room();
         writer.chunk(kind, 0, |body| {
+            let start = body.len();
             body.extend_from_slice(&self.tag.to_be_bytes());
             body.extend_from_slice(&self.window.to_be_bytes());
             body.extend_from_slice(&self.outbound.to_be_bytes());
@@ -264,9 +289,40 @@ impl Init {
                     &ZERO_CHECKSUM_DTLS.to_be_bytes(),
                 );
             }
+            for (kind, value) in parameters(unrecognized) {
+                let mut whole = Vec::with_capacity(4 + value.len());
+                write_last_parameter(&mut whole, kind, value);
+                if body.len() - start + whole.len() + UNRECOGNIZED_REST <= room {
+                    write_parameter(body, PARAMETER_UNRECOGNIZED, &whole);
+                }
+            }
             write_last_parameter(body, PARAMETER_EXTENSIONS, &[RE_CONFIG, FORWARD_TSN]);
         });
     }
+}
+
+/// Of an INIT ACK, beyond its other parameters and one that is unrecognized: heads of both, padding, and the extensions, in bytes.
+const UNRECOGNIZED_REST: usize = 4 + 4 + 3 + 8;
+
+/// Addresses (5, 6), the unrecognized (8), preservative (9), host name (11), address types (12) are known and of no use here.
+fn is_known(kind: u16) -> bool {
+    matches!(
+        kind,
+        5 | 6
+            | PARAMETER_COOKIE
+            | PARAMETER_UNRECOGNIZED
+            | 9
+            | 11
+            | 12
+            | PARAMETER_ZERO_CHECKSUM
+            | PARAMETER_EXTENSIONS
+            | PARAMETER_FORWARD_TSN
+    )
+}
+
+/// The first bit says what to do with what is unknown: without it, stop (RFC 9260 §3.2.1).
+fn ends_list(kind: u16) -> bool {
+    !is_known(kind) && kind & 0x8000 == 0
 }
 
 /// Padded to four bytes, as all but the last have to be.
@@ -350,7 +406,7 @@ mod tests {
                 zero_checksum: true,
             },
         };
-        let bytes = body(|writer| init.write(writer, INIT_ACK, Some(b"cookie")));
+        let bytes = body(|writer| init.write(writer, INIT_ACK, Some(b"cookie"), &[]));
         let chunk = chunks(&bytes).unwrap().next().unwrap();
         assert_eq!(chunk.kind, INIT_ACK);
         assert_eq!(Init::read(chunk.value), Some((init, Some(&b"cookie"[..]))));
@@ -373,16 +429,26 @@ mod tests {
         assert!(ForwardTsn::read(&[1, 2, 3]).is_none());
     }
 
-    /// RFC 9260 §3.2.1: an unknown parameter without the high bit ends the list.
+    /// RFC 9260 §3.2.1: an unknown parameter without the high bit ends the list, one with the second is reported.
     #[test]
     fn unknown_parameters_are_treated_by_their_high_bits() {
-        let mut value = vec![0; 16];
-        write_parameter(&mut value, 0x8abc, b"xyz");
-        write_parameter(&mut value, PARAMETER_FORWARD_TSN, b"");
-        assert!(Init::read(&value).unwrap().0.extensions.forward_tsn);
-        let mut value = vec![0; 16];
-        write_parameter(&mut value, 0x0abc, b"xyz");
-        write_parameter(&mut value, PARAMETER_FORWARD_TSN, b"");
-        assert!(!Init::read(&value).unwrap().0.extensions.forward_tsn);
+        for (kind, goes_on, is_reported) in [
+            (0x0abc, false, false),
+            (0x4abc, false, true),
+            (0x8abc, true, false),
+            (0xcabc, true, true),
+            (PARAMETER_UNRECOGNIZED, true, false),
+        ] {
+            let mut value = vec![0; 16];
+            write_parameter(&mut value, kind, b"xyz");
+            write_parameter(&mut value, PARAMETER_FORWARD_TSN, b"");
+            let init = Init::read(&value).unwrap().0;
+            assert_eq!(init.extensions.forward_tsn, goes_on, "{kind:x}");
+            let expected = if is_reported { &value[16..24] } else { &[] };
+            assert_eq!(Init::unrecognized(&value), expected, "{kind:x}");
+        }
+        let mut flood = vec![0; 16];
+        (0..10_000).for_each(|_| write_parameter(&mut flood, 0xc123, b"long"));
+        assert_eq!(Init::unrecognized(&flood).len(), REPORTED_BYTES);
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Setup {
     at: Option<Instant>,
     count: u32,
     pub(super) cookie: Box<[u8]>,
+    /// What of the INIT ACK is to be reported along with the cookie.
+    pub(super) unrecognized: Box<[u8]>,
     /// When the packet left whose answer measures the round trip.
     sent_at: Option<Instant>,
 }
@@ -36,6 +38,8 @@ pub(super) struct InitAck {
     pub(super) tag: u32,
     pub(super) init: Init,
     pub(super) cookie: Vec<u8>,
+    /// What of the INIT is to be reported.
+    pub(super) unrecognized: Vec<u8>,
 }
 
 impl Association {
@@ -110,6 +114,7 @@ impl Association {
         self.end_setup(now);
         self.take_peer(now, &init);
         self.setup.cookie = cookie;
+        self.setup.unrecognized = Init::unrecognized(value).into();
         self.state = State::CookieEchoed;
         self.pending.cookie_echo = true;
         Ok(())
@@ -129,6 +134,7 @@ impl Association {
         if self.state == State::CookieEchoed {
             self.state = State::CookieWait;
             self.setup.cookie = Box::default();
+            self.setup.unrecognized = Box::default();
             self.receiver = None;
             self.pending = Pending {
                 init: true,
@@ -199,6 +205,7 @@ impl Association {
             tag,
             init: self.own_init(local_tag, local_tsn),
             cookie: cookie.write(self.cookie_key),
+            unrecognized: Init::unrecognized(value),
         });
         Ok(())
     }

@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use super::handshake::InitAck;
 use super::{Association, Pending, State};
 use crate::chunk::{
-    ABORT, CAUSE_STALE_COOKIE, COOKIE_ACK, COOKIE_ECHO, ERROR, HEARTBEAT, HEARTBEAT_ACK,
-    HEARTBEAT_INFO, INIT, INIT_ACK, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE,
-    write_last_parameter,
+    ABORT, CAUSE_STALE_COOKIE, CAUSE_UNRECOGNIZED_PARAMETERS, COOKIE_ACK, COOKIE_ECHO, ERROR,
+    HEARTBEAT, HEARTBEAT_ACK, HEARTBEAT_INFO, INIT, INIT_ACK, SHUTDOWN, SHUTDOWN_ACK,
+    SHUTDOWN_COMPLETE, write_last_parameter,
 };
 use crate::packet::Writer;
 
@@ -57,9 +56,10 @@ impl Association {
                 write_last_parameter(body, cause, &[]);
             });
             self.pending = Pending::default();
-        } else if let Some(InitAck { tag, init, cookie }) = self.pending.init_ack.take() {
-            writer.set_tag(tag);
-            init.write(writer, INIT_ACK, Some(&cookie));
+        } else if let Some(ack) = self.pending.init_ack.take() {
+            writer.set_tag(ack.tag);
+            ack.init
+                .write(writer, INIT_ACK, Some(&ack.cookie), &ack.unrecognized);
         } else if let Some((tag, over)) = self.pending.stale_cookie.take() {
             writer.set_tag(tag);
             writer.chunk(ERROR, 0, |body| {
@@ -68,7 +68,7 @@ impl Association {
         } else if std::mem::take(&mut self.pending.init) {
             writer.set_tag(0);
             self.own_init(self.local_tag, self.local_tsn)
-                .write(writer, INIT, None);
+                .write(writer, INIT, None, &[]);
             self.setup_sent(now);
         } else if std::mem::take(&mut self.pending.cookie_echo) {
             let cookie = &self.setup.cookie;
@@ -76,6 +76,13 @@ impl Association {
             self.setup_sent(now);
         } else if std::mem::take(&mut self.pending.shutdown_complete) {
             writer.chunk(SHUTDOWN_COMPLETE, 0, |_| {});
+            // Along with it, for before it the other side knows nothing of us (RFC 9260 §3.2.1).
+            let unrecognized = &self.setup.unrecognized;
+            if !unrecognized.is_empty() && unrecognized.len() + 8 <= writer.room() {
+                writer.chunk(ERROR, 0, |body| {
+                    write_last_parameter(body, CAUSE_UNRECOGNIZED_PARAMETERS, unrecognized);
+                });
+            }
         } else {
             return false;
         }
