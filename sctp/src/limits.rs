@@ -97,11 +97,8 @@ pub const INITIAL_WINDOW_PACKETS: u64 = 10;
 /// The largest receive window, in bytes: four of them are still a number that every platform has.
 pub const MAX_WINDOW: usize = 1 << 29;
 
-/// Bytes of an unknown chunk that an ERROR gives back.
+/// Bytes of an unknown chunk, or of unknown parameters, that are given back.
 pub const REPORTED_BYTES: usize = 128;
-
-/// Bytes of a heartbeat that are echoed.
-pub const HEARTBEAT_BYTES: usize = 512;
 
 /// Bytes that should wait to be sent beyond what may leave at once: a few messages of 15 000 bytes.
 pub const LEAST_BACKLOG: usize = 64 * 1024;

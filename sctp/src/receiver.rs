@@ -266,8 +266,10 @@ impl Receiver {
     pub(crate) fn write_sack(&mut self, writer: &mut Writer<'_>, stats: &mut Stats) {
         let window = self.available();
         self.early.clear();
-        let duplicates = std::mem::take(&mut self.duplicates);
+        let mut duplicates = std::mem::take(&mut self.duplicates);
         let room = writer.room().saturating_sub(16) / 4;
+        // What is missing matters more.
+        duplicates.truncate(room / 2);
         let most = room.saturating_sub(duplicates.len()).min(GAP_BLOCKS);
         let cumulative = self.cumulative;
         let (received, end) = (&self.received, self.highest + 1);

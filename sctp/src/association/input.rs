@@ -22,6 +22,18 @@ enum Next {
     Stop,
 }
 
+/// Whether the rest of the packet may be of somebody else, for its tag was another one or was not looked at.
+fn ends_packet(fault: PeerFault) -> bool {
+    matches!(
+        fault,
+        PeerFault::Tag
+            | PeerFault::Closed
+            | PeerFault::Cookie
+            | PeerFault::Malformed(_)
+            | PeerFault::Unexpected(SHUTDOWN_COMPLETE)
+    )
+}
+
 impl Association {
     /// A packet from the other side, as DTLS gave it.
     ///
@@ -54,10 +66,7 @@ impl Association {
                         self.stats.chunks_refused += 1;
                     }
                     first = first.and(Err(fault));
-                    if matches!(
-                        fault,
-                        PeerFault::Tag | PeerFault::Closed | PeerFault::Cookie
-                    ) {
+                    if ends_packet(fault) {
                         break;
                     }
                 }
@@ -143,8 +152,11 @@ impl Association {
                 self.sender.handle_sack(now, &sack, &mut self.stats)?;
             }
             HEARTBEAT => {
-                let length = chunk.value.len().min(limits::HEARTBEAT_BYTES);
-                self.pending.heartbeat_ack = Some(Box::from(&chunk.value[..length]));
+                // It comes back unchanged or not at all (RFC 9260 §8.3).
+                if limits::COMMON_HEADER + 4 + chunk.value.len() > self.config.packet {
+                    return Err(PeerFault::Range(HEARTBEAT));
+                }
+                self.pending.heartbeat_ack = Some(Box::from(chunk.value));
             }
             HEARTBEAT_ACK => self.handle_heartbeat_ack(now, chunk.value)?,
             ABORT => {

@@ -10,10 +10,13 @@ use crate::chunk::{
 };
 use crate::packet::Writer;
 
+/// Of a HEARTBEAT of ours, in bytes.
+const HEARTBEAT_LENGTH: usize = 16;
+
 impl Association {
-    /// Appends the next packet to `buffer`, at most [`Config::packet`](crate::Config::packet) bytes. How many; `None` when there is
-    /// nothing to send now. Packets of a busy sender all have the same length, so that they can leave in one batch;
-    /// reports come before them, and are short.
+    /// Appends the next packet to `buffer`, at most [`Config::packet`](crate::Config::packet) bytes, unless it has what was cut for a
+    /// larger one. How many; `None` when there is nothing to send now. Packets of a busy sender all have the same length, so that they
+    /// can leave in one batch; reports come before them, and are short.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<usize> {
         self.tick(now);
         self.write_packet(now, buffer).or_else(|| {
@@ -73,9 +76,6 @@ impl Association {
         } else if std::mem::take(&mut self.pending.cookie_echo) {
             let cookie = &self.setup.cookie;
             writer.chunk(COOKIE_ECHO, 0, |body| body.extend_from_slice(cookie));
-            self.setup_sent(now);
-        } else if std::mem::take(&mut self.pending.shutdown_complete) {
-            writer.chunk(SHUTDOWN_COMPLETE, 0, |_| {});
             // Along with it, for before it the other side knows nothing of us (RFC 9260 §3.2.1).
             let unrecognized = &self.setup.unrecognized;
             if !unrecognized.is_empty() && unrecognized.len() + 8 <= writer.room() {
@@ -83,6 +83,9 @@ impl Association {
                     write_last_parameter(body, CAUSE_UNRECOGNIZED_PARAMETERS, unrecognized);
                 });
             }
+            self.setup_sent(now);
+        } else if std::mem::take(&mut self.pending.shutdown_complete) {
+            writer.chunk(SHUTDOWN_COMPLETE, 0, |_| {});
         } else {
             return false;
         }
@@ -118,7 +121,8 @@ impl Association {
         {
             writer.chunk(HEARTBEAT_ACK, 0, |body| body.extend_from_slice(&echo));
         }
-        if std::mem::take(&mut self.pending.heartbeat) {
+        if self.pending.heartbeat && writer.room() >= HEARTBEAT_LENGTH {
+            self.pending.heartbeat = false;
             let nonce = self.random.next_u64();
             self.heartbeats.sent(now, nonce);
             writer.chunk(HEARTBEAT, 0, |body| {

@@ -6,6 +6,7 @@
 #[path = "../link/mod.rs"]
 mod link;
 
+mod answers;
 mod cookies;
 mod data;
 mod reports;
