@@ -204,13 +204,14 @@ impl Receiver {
             return Ok(());
         }
         if tsn - self.cumulative > FORWARD_SPAN {
-            stats.chunks_refused += 1;
             return Err(PeerFault::Range(FORWARD_TSN));
         }
         self.reassembly.forward(tsn);
         for (stream, ssn) in forward.skipped() {
             if stream < self.streams {
                 self.reassembly.skip(stream, ssn);
+            } else {
+                stats.skips_refused += 1;
             }
         }
         self.cumulative = tsn;

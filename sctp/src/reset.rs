@@ -15,6 +15,7 @@ use crate::limits::RESET_STREAMS;
 use crate::packet::Writer;
 use crate::queue::Queue;
 use crate::receiver::Receiver;
+use crate::stats::Stats;
 use crate::tsn;
 
 /// Results of a request (RFC 6525 §4.4).
@@ -23,6 +24,9 @@ const PERFORMED: u32 = 1;
 const DENIED: u32 = 2;
 const BAD_NUMBER: u32 = 5;
 const IN_PROGRESS: u32 = 6;
+
+/// Parameters of a chunk (RFC 6525 §3.1).
+const PARAMETERS: usize = 2;
 
 #[derive(Debug)]
 struct Request {
@@ -77,14 +81,18 @@ impl Reset {
         value: &[u8],
         queue: &mut Queue,
         receiver: &mut Receiver,
+        stats: &mut Stats,
     ) -> Result<(), PeerFault> {
-        // One or two parameters (RFC 6525 §3.1).
-        for (kind, value) in parameters(value).take(2) {
+        for (index, (kind, value)) in parameters(value).enumerate() {
+            if index >= PARAMETERS {
+                stats.resets_refused += 1;
+                continue;
+            }
             let number = word(value, 0).ok_or(PeerFault::Range(RE_CONFIG))?;
             match kind {
                 PARAMETER_RESPONSE => {
                     let result = word(value, 4).ok_or(PeerFault::Range(RE_CONFIG))?;
-                    self.take_answer(now, number, result, queue);
+                    self.take_answer(now, number, result, queue, stats);
                 }
                 PARAMETER_OUTGOING_RESET => {
                     let last_tsn = word(value, 8).ok_or(PeerFault::Range(RE_CONFIG))?;
@@ -94,13 +102,13 @@ impl Reset {
                         .chunks_exact(2)
                         .map(|id| u16::from_be_bytes([id[0], id[1]]))
                         .collect();
-                    self.take_request(number, last_tsn, streams, receiver);
+                    self.take_request(number, last_tsn, streams, receiver, stats);
                 }
                 PARAMETER_INCOMING_RESET
                 | PARAMETER_TSN_RESET
                 | PARAMETER_ADD_OUTGOING
-                | PARAMETER_ADD_INCOMING => self.answer_request(number, DENIED),
-                _ => {}
+                | PARAMETER_ADD_INCOMING => self.deny(number, stats),
+                _ => stats.resets_refused += 1,
             }
         }
         Ok(())
@@ -127,12 +135,20 @@ impl Reset {
         }
     }
 
+    fn deny(&mut self, number: u32, stats: &mut Stats) {
+        // One that comes again was counted.
+        let is_again = number.wrapping_add(1) == self.peer_number;
+        stats.resets_refused += u64::from(!is_again);
+        self.answer_request(number, DENIED);
+    }
+
     fn take_request(
         &mut self,
         number: u32,
         last_tsn: u32,
         streams: Vec<u16>,
         receiver: &mut Receiver,
+        stats: &mut Stats,
     ) {
         let is_again = number.wrapping_add(1) == self.peer_number;
         if is_again && self.put_off.is_none() {
@@ -140,12 +156,13 @@ impl Reset {
             return;
         }
         if number != self.peer_number && !is_again {
+            stats.resets_refused += 1;
             self.answer(number, BAD_NUMBER);
             return;
         }
         let until = tsn::extend(receiver.cumulative(), last_tsn);
         if until.saturating_sub(receiver.cumulative()) > crate::limits::RECEIVE_SPAN {
-            self.answer_request(number, DENIED);
+            self.deny(number, stats);
             return;
         }
         self.put_off = Some(PutOff {
@@ -156,14 +173,14 @@ impl Reset {
         if !is_again {
             self.answer_request(number, IN_PROGRESS);
         }
-        self.follow(receiver);
+        self.follow(receiver, stats);
         if self.put_off.is_some() {
             self.answer(number, IN_PROGRESS);
         }
     }
 
     /// Does what was put off, once the chunks are here.
-    pub(crate) fn follow(&mut self, receiver: &mut Receiver) {
+    pub(crate) fn follow(&mut self, receiver: &mut Receiver, stats: &mut Stats) {
         let Some(put_off) = self
             .put_off
             .take_if(|put_off| put_off.until <= receiver.cumulative())
@@ -178,6 +195,7 @@ impl Reset {
         };
         for stream in streams {
             if stream >= receiver.streams() {
+                stats.resets_refused += 1;
                 continue;
             }
             receiver.reassembly.reset(stream);
@@ -189,8 +207,16 @@ impl Reset {
         self.answer(put_off.number, PERFORMED);
     }
 
-    fn take_answer(&mut self, now: Instant, number: u32, result: u32, queue: &mut Queue) {
+    fn take_answer(
+        &mut self,
+        now: Instant,
+        number: u32,
+        result: u32,
+        queue: &mut Queue,
+        stats: &mut Stats,
+    ) {
         let Some(request) = self.request.take_if(|request| request.number == number) else {
+            stats.resets_refused += 1;
             return;
         };
         if result == IN_PROGRESS {

@@ -38,6 +38,11 @@ pub struct Stats {
     pub packets_refused: u64,
     /// Chunks refused: out of place or out of range.
     pub chunks_refused: u64,
+    /// Requests to reset streams that were out of turn or denied, answers to none of ours, and streams named that there are not
+    /// (RFC 6525).
+    pub resets_refused: u64,
+    /// Streams with messages to skip that there are not (RFC 3758).
+    pub skips_refused: u64,
     /// DATA chunks dropped since there was no window.
     pub window_drops: u64,
     /// SACK blocks that made no sense.

@@ -75,7 +75,7 @@ impl Association {
         if let Some(receiver) = &mut self.receiver {
             let has_data = receiver.end_packet(now);
             if let Some(reset) = &mut self.reset {
-                reset.follow(receiver);
+                reset.follow(receiver, &mut self.stats);
             }
             if has_data {
                 self.measure(now);
@@ -190,7 +190,8 @@ impl Association {
                 let (Some(reset), Some(receiver)) = (&mut self.reset, &mut self.receiver) else {
                     return Err(PeerFault::Unexpected(RE_CONFIG));
                 };
-                reset.handle(now, chunk.value, &mut self.sender.queue, receiver)?;
+                let queue = &mut self.sender.queue;
+                reset.handle(now, chunk.value, queue, receiver, &mut self.stats)?;
             }
             FORWARD_TSN => {
                 let forward = ForwardTsn::read(chunk.value).ok_or(PeerFault::Range(FORWARD_TSN))?;

@@ -125,6 +125,9 @@ fn skips_are_bounded() {
         );
         assert_eq!(fault, Err(PeerFault::Range(192)), "{count}");
     }
+    // Each is counted once; so are the 976 streams that there are not, where the skip was taken.
+    let stats = ours.association.stats();
+    assert_eq!((stats.chunks_refused, stats.skips_refused), (3, 3 * 976));
     // Numbers that were skipped are used up, those after them are not.
     script.say(
         &mut ours,

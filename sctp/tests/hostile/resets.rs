@@ -35,12 +35,14 @@ fn requests_out_of_turn_are_refused() {
             "{ahead}"
         );
     }
+    assert_eq!(ours.association.stats().resets_refused, 4);
     assert_eq!(ours.events, [Event::Connected]);
     for _ in 0..3 {
         script.say(&mut ours, now, &[script.reset(0, 0, &[1])]);
         assert_eq!(results(&answers(&mut ours, now)), [(first, PERFORMED)]);
     }
     assert_eq!(ours.events, [Event::Connected, Event::StreamReset(1)]);
+    assert_eq!(ours.association.stats().resets_refused, 4);
 }
 
 /// RFC 6525 §4.1: streams that there are not are passed over, those named twice are told once, and nothing is kept for them.
@@ -54,6 +56,8 @@ fn absurd_lists_of_streams_are_passed_over() {
     told.sort_unstable_by_key(|event| format!("{event:?}"));
     let expected: Vec<_> = (1_020..1_024).map(Event::StreamReset).collect();
     assert_eq!(told, expected);
+    // Half of those named.
+    assert_eq!(ours.association.stats().resets_refused, 15_000);
 }
 
 /// RFC 6525 §5.2.2: a reset after chunks to come waits for them; one after chunks that cannot come is denied.
@@ -62,6 +66,7 @@ fn resets_wait_only_for_what_can_come() {
     let (mut ours, script, now) = plain();
     script.say(&mut ours, now, &[script.reset(0, 1 << 20, &[1])]);
     assert_eq!(results(&answers(&mut ours, now)), [(script.tsn, DENIED)]);
+    assert_eq!(ours.association.stats().resets_refused, 1);
     let number = script.tsn + 1;
     // Put off, and changed while it is: still one.
     for streams in [&[1][..], &[1, 2], &[3]] {
@@ -96,12 +101,25 @@ fn other_requests_are_denied() {
             "{kind}"
         );
     }
+    assert_eq!(ours.association.stats().resets_refused, 4);
+    let before = ours.association.stats().chunks_refused;
     for (kind, length) in [(13, 3), (13, 11), (16, 4), (14, 0)] {
         let chunk = Chunk::new(RE_CONFIG, 0, parameter(kind, &[0; 12][..length]));
         let fault = ours
             .association
             .handle_packet(now, &packet(script.peer_tag, &[chunk]));
         assert_eq!(fault, Err(PeerFault::Range(RE_CONFIG)), "{kind} {length}");
+    }
+    assert_eq!(ours.association.stats().chunks_refused - before, 4);
+    // RFC 6525 §3.1: two at most, and of the kinds that there are.
+    let value = [0; 8];
+    let answers_to_none = parameter(16, &value).repeat(4);
+    let strange = parameter(19, &value);
+    for (list, refused) in [(answers_to_none, 4), (strange, 1)] {
+        let before = ours.association.stats().resets_refused;
+        script.say(&mut ours, now, &[Chunk::new(RE_CONFIG, 0, list)]);
+        let stats = ours.association.stats();
+        assert_eq!(stats.resets_refused - before, refused);
     }
 }
 
@@ -118,6 +136,7 @@ fn answers_to_nothing_are_passed_over() {
         script.say(&mut ours, start, &[respond(ahead, PERFORMED)]);
     }
     assert!(answers(&mut ours, start).is_empty());
+    assert_eq!(ours.association.stats().resets_refused, 5);
     ours.association.reset_stream(start, 1).unwrap();
     let mut now = start;
     let mut asked = 0;
