@@ -38,6 +38,7 @@ pub use error::{CandidateError, PeerError, SdpError, SendError};
 pub use event::{Cause, Event};
 #[cfg(fuzzing)]
 pub use fuzzing::Observed;
+pub use lkstream_sctp::Stats as SctpStats;
 pub use peer::{Peer, Received, Transmit};
 pub use stats::Stats;
 pub use stun::stun_username_local;

@@ -556,7 +556,10 @@ impl Peer {
     /// Counters since the start.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.stats
+        Stats {
+            sctp: self.sctp.as_ref().map(Sctp::stats).unwrap_or_default(),
+            ..self.stats
+        }
     }
 }
 

@@ -288,6 +288,10 @@ impl Sctp {
         self.association.backlog()
     }
 
+    pub(crate) fn stats(&self) -> lkstream_sctp::Stats {
+        self.association.stats()
+    }
+
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.association.stats().rtt
     }

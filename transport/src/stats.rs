@@ -1,6 +1,6 @@
 //! Counters of one peer connection.
 
-/// What a peer has seen so far. All counters only grow.
+/// What a peer has seen so far. All counters only grow; of those of [`sctp`](Self::sctp), where the association stands does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -18,8 +18,10 @@ pub struct Stats {
     pub stun_refused: u64,
     /// DTLS records that were refused.
     pub dtls_refused: u64,
-    /// SCTP packets that were refused.
+    /// SCTP packets that were refused, in whole or in part.
     pub sctp_refused: u64,
+    /// What the SCTP association counts: packets, chunks, losses, and what of each it refused and why. Zero before DTLS is up.
+    pub sctp: lkstream_sctp::Stats,
     /// Data channel control messages that were refused, and messages of unknown kind.
     pub dcep_refused: u64,
     /// Remote candidates that were ignored (`.local`, TCP, too many, bad).

@@ -593,6 +593,14 @@ fn changed_datagrams_do_no_harm() {
     pair.corruption = 0.05;
     let channel = pair.channel(A, "_reliable");
     pair.transfer([300_000, 300_000], channel, second(300));
+    // What SCTP counts can be seen.
+    let stats = [A, B].map(|side| pair.peer(side).stats().sctp);
+    for (here, there) in [(stats[0], stats[1]), (stats[1], stats[0])] {
+        assert!(here.chunks_sent > 250, "{here:?}");
+        assert!(here.chunks_lost > 0 && here.chunks_retransmitted > 0);
+        assert!(here.chunks_received <= there.chunks_sent);
+        assert!(here.rtt.is_some());
+    }
 }
 
 #[test]
