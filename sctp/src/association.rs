@@ -316,7 +316,9 @@ impl Association {
         }
     }
 
-    /// The largest packet that fits the path, in bytes, common header included. Chunks that were cut already keep their size.
+    /// The largest packet that fits the path, in bytes, common header included. Chunks that were cut already keep their size. Pacing
+    /// follows; congestion control counts in bytes, and its first window and least steps stay those of the former size until
+    /// [`path_changed`](Self::path_changed), which usually comes along.
     pub fn set_packet(&mut self, packet: usize) {
         self.config.packet = packet.clamp(limits::MIN_PACKET, limits::MAX_PACKET) & !3;
         self.sender.set_packet(self.config.packet);

@@ -27,6 +27,10 @@ impl Pacer {
         }
     }
 
+    pub(crate) fn set_packet(&mut self, packet: usize) {
+        self.packet = packet as f64;
+    }
+
     /// Bytes that may leave at once after a pause; `rate` in bytes a second.
     pub(crate) fn burst(&self, rate: f64) -> f64 {
         (rate * BURST.as_secs_f64()).max(self.packet * BURST_PACKETS)
@@ -58,6 +62,16 @@ impl Pacer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// On a slow path so many packets of the size of now.
+    #[test]
+    fn a_burst_is_of_packets_as_they_are() {
+        let mut pacer = Pacer::new(Instant::now(), 1_000);
+        assert_eq!(pacer.burst(1e3), 10_000.0);
+        pacer.set_packet(400);
+        assert_eq!(pacer.burst(1e3), 4_000.0);
+        assert_eq!(pacer.burst(1e7), 40_000.0);
+    }
 
     #[test]
     fn the_rate_is_kept() {

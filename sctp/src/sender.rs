@@ -131,6 +131,7 @@ impl Sender {
 
     pub(crate) fn set_packet(&mut self, packet: usize) {
         self.packet = packet;
+        self.pacer.set_packet(packet);
     }
 
     /// Nothing waits and nothing is under way.

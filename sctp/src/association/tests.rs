@@ -173,6 +173,34 @@ fn sacks_are_delayed_as_allowed() {
     assert_eq!(word(body, 16), Some(cumulative.wrapping_add(2)));
 }
 
+/// RFC 8261 §5, RFC 9260 §6.9: a packet size from outside holds for what is cut and bundled from then on.
+#[test]
+fn a_packet_size_from_outside_takes_effect() {
+    let mut pair = Pair::new();
+    let mut longest = |packet: usize| {
+        pair.a.set_packet(packet);
+        let message = Bytes::from(vec![1; 20_000]);
+        let delivery = Delivery::default();
+        pair.a.send(pair.now, 1, 53, delivery, message).unwrap();
+        let mut most = 0;
+        while pair.a.buffered_total() > 0 {
+            for packet in packets(&mut pair.a, pair.now) {
+                most = most.max(packet.len());
+                pair.b.handle_packet(pair.now, &packet).unwrap();
+            }
+            for packet in packets(&mut pair.b, pair.now) {
+                pair.a.handle_packet(pair.now, &packet).unwrap();
+            }
+            pair.pass(MS);
+        }
+        assert_eq!(pair.b.receive(1).unwrap().bytes.len(), 20_000);
+        most
+    };
+    for packet in [1_191, 700, 1_400, 256, 1_191] {
+        assert_eq!(longest(packet), packet & !3);
+    }
+}
+
 /// RFC 7053 §4, §5: what ends a burst asks for a SACK at once, and gets it.
 #[test]
 fn what_ends_a_burst_is_reported_at_once() {
