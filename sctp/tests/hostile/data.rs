@@ -30,6 +30,28 @@ fn floods_of_duplicates_get_one_report() {
     assert_eq!(std::iter::from_fn(|| ours.read()).count(), 50);
 }
 
+/// RFC 9260 §3.3.4: a report has 256 gap blocks at most, the first ones, however many gaps there are and however large the packet is.
+#[test]
+fn reports_have_a_bounded_number_of_blocks() {
+    let (mut ours, script, now) = connected(Config {
+        packet: 65_000,
+        ..config()
+    });
+    for ahead in 0..2_000u32 {
+        let chunk = script.data(ahead * 2 + 1, WHOLE, 1, ahead as u16 + 1, b"x");
+        script.say(&mut ours, now, &[chunk]);
+    }
+    let said = answers(&mut ours, now);
+    assert_eq!(kinds(&said), [SACK]);
+    let value = &said[0].value;
+    assert_eq!(value[8..12], [1, 0, 0, 0]);
+    assert_eq!(value.len(), 12 + 256 * 4);
+    for (index, block) in value[12..].chunks(4).enumerate() {
+        let [high, low] = u16::to_be_bytes(index as u16 * 2 + 2);
+        assert_eq!(block, [high, low, high, low]);
+    }
+}
+
 /// RFC 9260 §6.2: what comes without window is dropped, and not acknowledged, so that nothing is lost by it.
 #[test]
 fn what_the_window_does_not_hold_is_dropped() {

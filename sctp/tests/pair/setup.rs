@@ -1,11 +1,12 @@
 //! Setting an association up, from one side, from both, and anew (RFC 9260 §5).
 
-use std::time::Duration;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lkstream_sctp::{Association, Config, Delivery, Event, SendError};
 
-use crate::link::{Endpoint, Ours, Path, config, pair};
+use crate::link::{Endpoint, Ours, Path, World, config, pair};
 use crate::{count, ms, path};
 
 /// RFC 9260 §5.1: four packets, two round trips.
@@ -43,20 +44,73 @@ fn both_sides_may_ask() {
     }
 }
 
-/// The same seed gives the same packets.
+/// An endpoint whose packets are kept as a number that all of them make.
+struct Hashed {
+    inner: Ours,
+    hash: DefaultHasher,
+}
+
+impl Endpoint for Hashed {
+    fn input(&mut self, now: Instant, packet: &[u8]) {
+        self.inner.input(now, packet);
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        self.inner.timeout(now);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.inner.next_timeout()
+    }
+
+    fn output(&mut self, now: Instant, buffer: &mut Vec<u8>) -> bool {
+        let before = buffer.len();
+        let has_packet = self.inner.output(now, buffer);
+        buffer[before..].hash(&mut self.hash);
+        has_packet
+    }
+
+    fn is_connected(&self) -> bool {
+        self.inner.is_connected()
+    }
+
+    fn buffered(&mut self) -> usize {
+        self.inner.buffered()
+    }
+
+    fn send(&mut self, now: Instant, stream: u16, delivery: Delivery, message: Bytes) -> bool {
+        self.inner.send(now, stream, delivery, message)
+    }
+
+    fn read(&mut self) -> Option<(u16, Bytes)> {
+        self.inner.read()
+    }
+}
+
+/// The same seed gives the same packets, byte by byte, and another one gives others.
 #[test]
 fn exact_for_a_seed() {
-    let run = || {
+    let run = |seed: u64| {
         let lossy = Path {
             loss: 0.05,
             ..path(20)
         };
-        let mut world = pair(5, lossy, (config(), config()));
+        let now = Instant::now();
+        let hashed = |association| Hashed {
+            inner: Ours::new(association),
+            hash: DefaultHasher::new(),
+        };
+        let a = hashed(Association::connect(now, config(), seed));
+        let b = hashed(Association::accept(now, config(), seed + 1));
+        let mut world = World::new(5, now, lossy, a, b);
         world.connect();
         let rate = world.throughput(Duration::ZERO, ms(1_000), 1_000_000);
-        (rate, world.there.carried, world.back.carried, world.steps)
+        let carried = (world.there.carried, world.back.carried, world.steps);
+        let hashes = [world.a.hash.finish(), world.b.hash.finish()];
+        (rate, carried, hashes)
     };
-    assert_eq!(run(), run());
+    assert_eq!(run(5), run(5));
+    assert_ne!(run(5).2, run(6).2);
 }
 
 /// RFC 9260 §5.2.4 case A: the other side lost all it knew.
