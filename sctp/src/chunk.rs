@@ -185,10 +185,6 @@ impl<'a> Sack<'a> {
         pairs(self.gaps)
     }
 
-    pub(crate) fn has_gaps(&self) -> bool {
-        !self.gaps.is_empty()
-    }
-
     pub(crate) fn duplicates(&self) -> usize {
         self.duplicates.len() / 4
     }

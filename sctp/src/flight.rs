@@ -307,18 +307,27 @@ impl Flight {
         count
     }
 
-    /// The receiver gave up chunks that it had reported in gap blocks (RFC 9260 §6.2.1): they count as lost.
-    pub(crate) fn renege(&mut self) {
-        for (index, sent) in self.chunks.iter_mut().enumerate() {
+    /// The receiver gave up chunks that it had reported in gap blocks (RFC 9260 §6.2.1): it would have moved its cumulative point
+    /// otherwise.
+    pub(crate) fn has_reneged(&self) -> bool {
+        self.get(self.base)
+            .is_some_and(|sent| sent.state == State::Acknowledged)
+    }
+
+    /// Chunks before `end` that were reported in gap blocks count as lost. How many; it costs what is under way.
+    pub(crate) fn renege(&mut self, end: u64) -> u64 {
+        let mut count = 0;
+        for (tsn, sent) in (self.base..end).zip(&mut self.chunks) {
             if sent.state == State::Acknowledged {
-                let tsn = self.base + index as u64;
                 sent.state = State::Lost;
                 self.outstanding += sent.fragment.payload.len() as u64;
                 self.missing.insert(tsn);
                 self.lost.insert(tsn);
+                self.beyond -= 1;
+                count += 1;
             }
         }
-        self.beyond = 0;
+        count
     }
 
     pub(crate) fn shrink(&mut self) {

@@ -63,6 +63,8 @@ pub(crate) struct Sender {
     timeout_mark: Option<(u64, u64)>,
     suspicion: Suspicion,
     pub(crate) timeouts_in_row: u32,
+    /// Reports that the other side takes back are looked at from then on.
+    renege_at: Option<Instant>,
     /// The window the other side told last.
     peer_window: u64,
     /// A chunk sent into the closed window.
@@ -111,6 +113,7 @@ impl Sender {
             timeout_mark: None,
             suspicion: Suspicion::None,
             timeouts_in_row: 0,
+            renege_at: None,
             peer_window: 0,
             window_probe: None,
             was_window_limited: false,

@@ -16,6 +16,8 @@ pub struct Stats {
     pub chunks_retransmitted: u64,
     /// DATA chunks found lost.
     pub chunks_lost: u64,
+    /// DATA chunks that the other side had reported and then gave up (RFC 9260 §6.2.1).
+    pub chunks_reneged: u64,
     /// DATA chunks given up (RFC 3758).
     pub chunks_abandoned: u64,
     /// DATA chunks received for the first time.

@@ -47,12 +47,14 @@ impl Sender {
                 .release(sent.fragment.stream, sent.fragment.payload.len());
         }
         let mut covered = cumulative;
+        let mut first_reported = None;
         for (start, end) in sack.gaps() {
             let (start, end) = (cumulative + u64::from(start), cumulative + u64::from(end));
             if start <= covered || end < start || end >= self.flight.end() {
                 stats.gap_blocks_refused += 1;
                 continue;
             }
+            first_reported.get_or_insert(start);
             let mut from = start;
             while let Some(tsn) = self.flight.next_missing(from, end + 1) {
                 bytes += self.acknowledge(now, tsn, &mut newest, &mut is_spurious);
@@ -60,13 +62,11 @@ impl Sender {
             }
             covered = end;
         }
-        if self
-            .flight
-            .get(self.flight.base())
-            .is_some_and(|sent| sent.state == State::Acknowledged)
-            && !sack.has_gaps()
-        {
-            self.flight.renege();
+        if self.flight.has_reneged() && self.renege_at.is_none_or(|at| at <= now) {
+            // Not with each report, for it costs what is under way. The timeout finds what is left.
+            self.renege_at = Some(now + self.rtt.timeout());
+            let end = first_reported.unwrap_or(self.flight.end());
+            stats.chunks_reneged += self.flight.renege(end);
         }
         stats.duplicates_reported += sack.duplicates() as u64;
         if sack.duplicates() > 0 {

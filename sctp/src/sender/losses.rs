@@ -95,13 +95,8 @@ impl Sender {
     }
 
     pub(super) fn lose_all(&mut self, now: Instant, stats: &mut Stats) {
-        if self
-            .flight
-            .get(self.flight.base())
-            .is_some_and(|sent| sent.state == State::Acknowledged)
-        {
-            // It would have moved its cumulative point: it has given up what it reported (RFC 9260 §6.2.1).
-            self.flight.renege();
+        if self.flight.has_reneged() {
+            stats.chunks_reneged += self.flight.renege(self.flight.end());
         }
         while let Some((_, tsn)) = self.flight.oldest() {
             stats.chunks_lost += 1;

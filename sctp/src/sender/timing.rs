@@ -29,7 +29,7 @@ impl Sender {
             self.timer = Some((at, Timer::Reorder));
             return;
         }
-        if self.flight.bytes() == 0 && !has_forward {
+        if self.flight.bytes() == 0 && !has_forward && !self.flight.has_reneged() {
             self.timer = None;
             return;
         }

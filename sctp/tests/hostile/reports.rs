@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lkstream_sctp::PeerFault;
 
 use crate::link::Endpoint;
-use crate::link::script::{DATA, SACK, answers, kinds, packet};
+use crate::link::script::{Chunk, DATA, SACK, answers, kinds, packet};
 use crate::plain;
 
 /// RFC 9260 §6.2.1: a report of what was never sent is refused as a whole, a block of it as a block.
@@ -139,4 +139,73 @@ fn taking_back_reports_costs_no_more_than_losing() {
     }
     assert!(most <= 200, "{most}");
     assert_eq!(ours.association.buffered_total(), 200_000);
+}
+
+/// The same, where the work is counted: reports that come and go in turn are looked at once a timeout, not once a report.
+#[test]
+fn taking_back_reports_over_and_over_is_heard_once_a_timeout() {
+    // All is reported but the cumulative point says otherwise, or the cumulative point moves by one with each that is taken back.
+    for is_advancing in [false, true] {
+        let (mut ours, script, start) = plain();
+        for _ in 0..200 {
+            ours.write(start, 1, Bytes::from(vec![1; 10_000]));
+        }
+        let mut now = start;
+        let mut cumulative = 0;
+        let mut highest = 0;
+        let first = 1 + u16::from(is_advancing);
+        for _ in 0..1_000 {
+            let _ = answers(&mut ours, now);
+            let stats = ours.association.stats();
+            highest = (stats.chunks_sent - stats.chunks_retransmitted) as u32;
+            let reported = [(first, (highest - cumulative) as u16)];
+            let sack = script.sack(cumulative, 5_000_000, &reported, 0);
+            script.say(&mut ours, now, &[sack]);
+            cumulative += u32::from(is_advancing);
+            let sack = script.sack(cumulative, 5_000_000, &[], 0);
+            script.say(&mut ours, now, &[sack]);
+            now += Duration::from_millis(1);
+            ours.timeout(now);
+        }
+        let stats = ours.association.stats();
+        println!("{highest} chunks, {stats:?}");
+        assert!(highest > 1_000 && stats.chunks_reneged > 0, "{stats:?}");
+        // In a second, with the least timeout of 200 ms.
+        assert!(stats.chunks_reneged <= 6 * u64::from(highest), "{stats:?}");
+    }
+}
+
+/// RFC 9260 §6.2.1: what was taken back is sent again although all that was sent had been reported, and also when only a part of it
+/// was taken back, which the other side shows by not moving on.
+#[test]
+fn what_was_taken_back_is_sent_again() {
+    for kept in [&[][..], &[(2, 4)][..], &[(3, 4)][..], &[(2, 2), (5, 9)][..]] {
+        let (mut ours, script, start) = plain();
+        for _ in 0..10 {
+            ours.write(start, 1, Bytes::from(vec![1; 10]));
+        }
+        assert_eq!(data(&answers(&mut ours, start)), 10);
+        let mut now = start + Duration::from_millis(10);
+        script.say(&mut ours, now, &[script.sack(0, 100_000, &[(2, 10)], 0)]);
+        now += Duration::from_millis(10);
+        let before = ours.association.stats().chunks_retransmitted;
+        script.say(&mut ours, now, &[script.sack(1, 100_000, kept, 0)]);
+        while now - start < Duration::from_secs(5) {
+            let _ = answers(&mut ours, now);
+            let Some(at) = ours.next_timeout() else { break };
+            now = at.max(now);
+            ours.timeout(now);
+            script.say(&mut ours, now, &[script.sack(1, 100_000, kept, 0)]);
+        }
+        let again = ours.association.stats().chunks_retransmitted - before;
+        let missing = 9 - kept
+            .iter()
+            .map(|(from, to)| u64::from(to - from) + 1)
+            .sum::<u64>();
+        assert!(again >= missing, "{again} of {missing}: {kept:?}");
+    }
+}
+
+fn data(chunks: &[Chunk]) -> usize {
+    chunks.iter().filter(|chunk| chunk.kind == DATA).count()
 }
