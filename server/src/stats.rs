@@ -12,6 +12,8 @@ pub struct Stats {
     pub rooms: usize,
     /// Participants now.
     pub participants: usize,
+    /// Bytes of leavers now that their rooms do not accept yet.
+    pub leaver_backlog: usize,
     /// Joins refused over HTTP: token, parameters, limits.
     pub joins_refused: u64,
     /// Sessions that went on over a new signal link.
@@ -32,6 +34,8 @@ pub struct Stats {
     pub broken_connections: u64,
     /// Messages on channels other than the two of data packets, dropped.
     pub other_messages: u64,
+    /// Messages of leavers dropped: they came too late, or were more than is kept for the others.
+    pub leaver_messages: u64,
     /// The counters of all rooms, those that are over included.
     pub packets: room::Stats,
 }

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::admission::{Admission, Denied};
 use crate::room::{self, Departure, Input, MemberId, Output, Room};
 use crate::stats::Stats;
-use connection::{Connection, Key};
+use connection::{Backlogs, Connection, Key};
 use demux::Demux;
 use timers::{Timer, Timers};
 
@@ -84,6 +84,7 @@ pub(crate) struct Options {
 struct Hall {
     room: Room,
     members: HashMap<MemberId, Key>,
+    backlogs: Backlogs,
 }
 
 /// Names a room of one worker; never reused.
@@ -209,6 +210,7 @@ impl Worker {
         stats.rooms = self.halls.len();
         for hall in self.halls.values() {
             stats.participants += hall.room.participants();
+            stats.leaver_backlog += hall.backlogs.bytes;
             stats.packets += hall.room.stats();
         }
         stats
@@ -281,7 +283,7 @@ impl Worker {
                 Output::Finish(member) => {
                     if let Some(key) = hall.members.get(&member).copied() {
                         if let Some(connection) = self.connections.get_mut(&key) {
-                            connection.finish(now);
+                            connection.finish(now, &mut hall.backlogs);
                         }
                         self.touch(key);
                     }
@@ -302,6 +304,9 @@ impl Worker {
             return;
         };
         self.demux.forget(key);
+        if let Some(hall) = self.halls.get_mut(&connection.hall) {
+            hall.backlogs.bytes -= connection.backlog_bytes;
+        }
         // The link's task writes what waits and closes when the sender is dropped.
         if let Some(link) = connection.link.take() {
             self.links.remove(&link.id);
@@ -483,7 +488,8 @@ impl Worker {
             return;
         };
         connection.handle_events(now, &mut hall.room);
-        let mut again = connection.read(now, &mut hall.room);
+        self.stats.leaver_messages += connection.drop_late(now);
+        let mut again = connection.read(now, &mut hall.room, &mut hall.backlogs);
         self.stats.other_messages += connection.read_others();
         connection.fill(now, &mut hall.room);
         self.carry_out(now, hall_key);

@@ -476,3 +476,67 @@ async fn what_was_sent_before_an_abort_arrives() {
         }
     }
 }
+
+/// Many may leave who sent more than a slow one has taken: of all of them together only so much is kept, and of one not more than half
+/// of that. The rest is dropped and counted, so that what arrives of each is a beginning without a hole.
+#[tokio::test]
+async fn what_is_kept_of_leavers_is_bounded() {
+    const LIMIT: usize = 1 << 20;
+    const SIZE: usize = 15_000;
+    let mut config = Config::dev().with_free_ports();
+    config.room.leaver_backlog = LIMIT;
+    // Bob is slow, not dead.
+    config.room.stalled_after = Duration::from_secs(600);
+    config.room.cut_after = Duration::from_secs(600);
+    let server = Server::spawn(config).await.unwrap();
+    let mut bob = Participant::join(&server, &token("bob", "room")).await;
+    bob.reads = false;
+    let mut sent = 0;
+    let mut dropped = 0;
+    // The first fills bob's connection, too.
+    for (leaver, packets) in [("alice", 330), ("carol", 130), ("dave", 130)] {
+        let mut leaver = Participant::join(&server, &token(leaver, "room")).await;
+        let channel = leaver.reliable.unwrap();
+        for number in 1..=packets {
+            until_both(&mut leaver, &mut bob, "room", |leaver, _| {
+                leaver.peer.room(channel) > 0
+            })
+            .await;
+            let packet = user(number, Bytes::from(vec![number as u8; SIZE]));
+            leaver.send(Channel::Reliable, &packet).await;
+        }
+        until_both(&mut leaver, &mut bob, "everything sent", |leaver, _| {
+            leaver.peer.buffered(channel) == 0
+        })
+        .await;
+        leaver
+            .request(Request::Leave(LeaveRequest::default()))
+            .await;
+        sent += packets as usize;
+        let kept = within("the rest to be dropped", async {
+            loop {
+                let stats = server.stats().await;
+                if stats.leaver_messages > dropped {
+                    dropped = stats.leaver_messages;
+                    break stats.leaver_backlog;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        println!("{kept} bytes kept, {dropped} messages dropped");
+        assert!(kept > LIMIT / 3 && kept < LIMIT + 2 * SIZE, "{kept}");
+    }
+    bob.reads = true;
+    let arriving = sent - dropped as usize;
+    bob.until("what was kept", |bob| bob.packets.len() == arriving)
+        .await;
+    for leaver in ["alice", "carol", "dave"] {
+        let of_leaver = |packet: &&DataPacket| packet.participant_identity == leaver;
+        let packets = bob.packets.iter().map(|(_, packet)| packet);
+        let sequences: Vec<u32> = packets.filter(of_leaver).map(|it| it.sequence).collect();
+        assert!(!sequences.is_empty());
+        assert!(sequences.iter().copied().eq(1..=sequences.len() as u32));
+    }
+    assert_eq!(server.stats().await.leaver_backlog, 0);
+}

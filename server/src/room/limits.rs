@@ -33,6 +33,9 @@ pub struct Limits {
     pub farewell: Duration,
     /// Longest wait for a leaver's data to reach the others before they are told that it left. Default 5 s.
     pub leave_drain: Duration,
+    /// Bytes of leavers that the others are too slow for, of all leavers of the room; one may have half of it. What is more is dropped
+    /// when their last datagrams are in. Default 64 MiB.
+    pub leaver_backlog: usize,
     /// How long a room stays that nobody joined. Default 5 min (protocol.md §2.6, as livekit-server).
     pub empty_timeout: Duration,
     /// How long a room stays after its last participant left. Default 20 s (as livekit-server).
@@ -53,6 +56,7 @@ impl Default for Limits {
             resume_timeout: Duration::from_secs(20),
             farewell: Duration::from_secs(1),
             leave_drain: Duration::from_secs(5),
+            leaver_backlog: 64 << 20,
             empty_timeout: limits::EMPTY_TIMEOUT,
             departure_timeout: limits::DEPARTURE_TIMEOUT,
         }

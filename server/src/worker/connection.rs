@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lkstream_proto::packet::Channel;
 use lkstream_proto::signal::{Response, SessionDescription, SignalResponse};
 use lkstream_proto::token::Claims;
-use lkstream_transport::{ChannelId, Event, IceMode, Peer, SendError, limits};
+use lkstream_transport::{ChannelId, Event, IceMode, Peer, SendError};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -20,8 +20,28 @@ const READS_A_TURN: usize = 128;
 /// How long a leaver's last datagrams may still be on their way when its goodbye arrives.
 const IN_FLIGHT: Duration = Duration::from_millis(150);
 
-/// What is kept of a leaver that its room does not accept yet: twice a receive window.
-const BACKLOG_BYTES: usize = 2 * limits::RECEIVE_WINDOW_LIMIT;
+/// What is kept of the leavers of one room, which does not accept it yet.
+#[derive(Debug)]
+pub(super) struct Backlogs {
+    pub(super) bytes: usize,
+    limit: usize,
+}
+
+impl Backlogs {
+    pub(super) fn new(limit: usize) -> Backlogs {
+        Backlogs { bytes: 0, limit }
+    }
+
+    /// Whether one who has so many bytes of them may have more.
+    fn has_room(&self, own: usize) -> bool {
+        self.bytes < self.limit && own < self.limit / 2
+    }
+}
+
+/// What a kept message costs, so that many tiny ones are bounded too.
+fn cost(message: &Bytes) -> usize {
+    message.len() + size_of::<Bytes>()
+}
 
 /// Names a connection of one worker; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,7 +76,8 @@ pub(super) struct Connection {
     acknowledged: u64,
     /// After a goodbye: what was received and not accepted yet, and until when more may come.
     backlog: VecDeque<Bytes>,
-    backlog_bytes: usize,
+    /// Its part of [`Backlogs::bytes`].
+    pub(super) backlog_bytes: usize,
     finish_at: Option<Instant>,
     closed: bool,
     /// Its own side has closed the connection: what is unread goes to the room until then, before the room hears of it.
@@ -96,9 +117,9 @@ impl Connection {
     }
 
     /// It said goodbye.
-    pub(super) fn finish(&mut self, now: Instant) {
+    pub(super) fn finish(&mut self, now: Instant, backlogs: &mut Backlogs) {
         self.finish_at = Some(now + IN_FLIGHT);
-        self.hoard();
+        self.hoard(backlogs);
     }
 
     /// When its transport, or the end of its goodbye, is due.
@@ -155,12 +176,12 @@ impl Connection {
     }
 
     /// Hands packets to the room while it accepts them. True when there may be more right now.
-    pub(super) fn read(&mut self, now: Instant, room: &mut Room) -> bool {
+    pub(super) fn read(&mut self, now: Instant, room: &mut Room, backlogs: &mut Backlogs) -> bool {
         let from = self.member;
         let finishing = self.finish_at;
         let in_flight = finishing.is_none_or(|finish_at| now < finish_at);
         if finishing.is_some() && in_flight {
-            self.hoard();
+            self.hoard(backlogs);
         }
         let (mut more, mut is_empty) = (true, false);
         for _ in 0..READS_A_TURN {
@@ -168,7 +189,7 @@ impl Connection {
                 more = false;
                 break;
             }
-            let received = self.next_received(in_flight);
+            let received = self.next_received(in_flight, backlogs);
             let Some(bytes) = received else {
                 (more, is_empty) = (false, true);
                 break;
@@ -195,7 +216,8 @@ impl Connection {
                 },
             );
         }
-        if finishing.is_some() && self.backlog.is_empty() && !more && (self.closed || !in_flight) {
+        let is_over = !in_flight || self.closed && is_empty;
+        if finishing.is_some() && self.backlog.is_empty() && !more && is_over {
             self.finish_at = None;
             let _ = room.handle_input(now, Input::Finished(from));
         }
@@ -210,18 +232,31 @@ impl Connection {
     }
 
     /// Takes what the transport has before it may go away with it.
-    fn hoard(&mut self) {
-        while self.backlog_bytes < BACKLOG_BYTES
+    fn hoard(&mut self, backlogs: &mut Backlogs) {
+        while backlogs.has_room(self.backlog_bytes)
             && let Some(bytes) = receive(&mut self.peer, self.reliable)
         {
-            self.backlog_bytes += bytes.len();
+            self.backlog_bytes += cost(&bytes);
+            backlogs.bytes += cost(&bytes);
             self.backlog.push_back(bytes);
         }
     }
 
-    fn next_received(&mut self, in_flight: bool) -> Option<Bytes> {
+    /// After the end of its goodbye, drops what the transport still has. Gives how many messages.
+    pub(super) fn drop_late(&mut self, now: Instant) -> u64 {
+        let mut dropped = 0;
+        if self.finish_at.is_some_and(|finish_at| finish_at <= now) {
+            while receive(&mut self.peer, self.reliable).is_some() {
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    fn next_received(&mut self, in_flight: bool, backlogs: &mut Backlogs) -> Option<Bytes> {
         if let Some(bytes) = self.backlog.pop_front() {
-            self.backlog_bytes -= bytes.len();
+            self.backlog_bytes -= cost(&bytes);
+            backlogs.bytes -= cost(&bytes);
             return Some(bytes);
         }
         if in_flight {

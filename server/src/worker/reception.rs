@@ -13,7 +13,7 @@ use lkstream_proto::signal::{Request, Response, SessionDescription, SignalRespon
 use lkstream_transport::{Credentials, IceMode, Peer, PeerConfig, SdpError};
 use tokio::sync::mpsc;
 
-use super::connection::{self, Connection, Key, Outlet};
+use super::connection::{self, Backlogs, Connection, Key, Outlet};
 use super::{Hall, HallKey, LinkId, Worker};
 use crate::admission::{Admission, Denied};
 use crate::room::{self, Departure, Input, JoinError, Room};
@@ -108,12 +108,14 @@ impl Worker {
         options.limits = self.options.limits.clone();
         options.server = room::server_info(self.options.node_id.clone());
         let key = HallKey(self.key());
+        let backlogs = Backlogs::new(options.limits.leaver_backlog);
         self.by_name.insert(admission.room.clone(), key);
         self.halls.insert(
             key,
             Hall {
                 room: Room::new(now, options),
                 members: HashMap::new(),
+                backlogs,
             },
         );
         self.schedule_hall(key);
