@@ -234,6 +234,14 @@ impl Association {
         self.receiver.as_mut()?.take(self.now, stream, rtt)
     }
 
+    /// How many complete messages of the stream wait to be taken.
+    #[must_use]
+    pub fn waiting(&self, stream: u16) -> usize {
+        self.receiver
+            .as_ref()
+            .map_or(0, |receiver| receiver.reassembly.waiting(stream))
+    }
+
     /// Bytes of messages on the stream that wait or are not acknowledged.
     #[must_use]
     pub fn buffered(&self, stream: u16) -> usize {

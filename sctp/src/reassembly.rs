@@ -353,6 +353,13 @@ impl Reassembly {
         None
     }
 
+    /// Messages that can be taken.
+    pub(crate) fn waiting(&self, stream: u16) -> usize {
+        self.streams
+            .get(&stream)
+            .map_or(0, |incoming| incoming.ready.len())
+    }
+
     pub(crate) fn take(&mut self, stream: u16) -> Option<Message> {
         let message = self.streams.get_mut(&stream)?.ready.pop_front()?;
         self.charged -= message.bytes.len() + PIECE_OVERHEAD;

@@ -1,6 +1,6 @@
 //! The SCTP association (RFC 9260, 3758, 6525), behind a seam of our own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -80,6 +80,14 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
 }
 
+/// A stream that the other side has closed.
+struct Closing {
+    /// Messages from before. What comes after them is of whoever opens the stream anew.
+    unread: usize,
+    /// We have closed it, too.
+    is_mutual: bool,
+}
+
 pub(crate) struct Sctp {
     association: Association,
     config: Config,
@@ -88,11 +96,12 @@ pub(crate) struct Sctp {
     patience_ends: Option<Instant>,
     /// How each stream sends, where that was said.
     deliveries: BTreeMap<u16, Delivery>,
-    /// Messages of streams that the other side has closed, read so that the stream may begin anew.
-    unread: BTreeMap<u16, VecDeque<Message>>,
-    unread_bytes: usize,
-    /// Streams that the other side has closed and that are told when they are read empty.
-    closing: VecDeque<u16>,
+    /// Streams that the other side has closed, until they are read empty: so long what is unread counts against its window.
+    closing: BTreeMap<u16, Closing>,
+    /// Streams that we have closed and the other side has not yet.
+    half_closed: BTreeSet<u16>,
+    /// A stream that the other side has used anew before it was told as closed.
+    reused: Option<u16>,
     /// A packet that was written and did not fit: the next one.
     held: Vec<u8>,
     /// There may be more packets.
@@ -129,9 +138,9 @@ impl Sctp {
             seed: settings.seed,
             patience_ends: (side == Side::Server).then(|| now + PATIENCE),
             deliveries: BTreeMap::new(),
-            unread: BTreeMap::new(),
-            unread_bytes: 0,
-            closing: VecDeque::new(),
+            closing: BTreeMap::new(),
+            half_closed: BTreeSet::new(),
+            reused: None,
             held: Vec::new(),
             is_stale: true,
             is_retrying: false,
@@ -216,6 +225,9 @@ impl Sctp {
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         loop {
+            if let Some(stream) = self.reused.take() {
+                return Some(Event::Readable(stream));
+            }
             if let Some(stream) = self.next_closed() {
                 return Some(Event::StreamClosed(stream));
             }
@@ -225,7 +237,7 @@ impl Sctp {
                 Happened::Released { stream, bytes } => {
                     return Some(Event::Released { stream, bytes });
                 }
-                Happened::StreamReset(stream) => self.set_unread_aside(stream),
+                Happened::StreamReset(stream) => self.note_reset(stream),
                 // All streams are gone: for the channels on them that is the end.
                 Happened::Restarted => return Some(Event::Lost(Loss::Remote)),
                 Happened::Closed(Closed::LocalAbort) => {}
@@ -241,30 +253,28 @@ impl Sctp {
         }
     }
 
-    /// The other side closed a stream: what it sent before is kept apart from what it may send when it opens it anew.
-    fn set_unread_aside(&mut self, stream: u16) {
-        while self.unread_bytes < self.config.receive_window_limit
-            && let Some(message) = self.take(stream)
-        {
-            self.unread_bytes += message.bytes.len();
-            self.unread.entry(stream).or_default().push_back(message);
-        }
-        if !self.closing.contains(&stream) {
-            self.closing.push_back(stream);
-        }
+    fn note_reset(&mut self, stream: u16) {
+        let closing = Closing {
+            unread: self.association.waiting(stream),
+            is_mutual: self.half_closed.remove(&stream),
+        };
+        self.closing.insert(stream, closing);
     }
 
-    fn closed_at(&self) -> Option<usize> {
-        self.closing
-            .iter()
-            .position(|stream| !self.unread.contains_key(stream))
+    fn closed_at(&self) -> Option<u16> {
+        let mut closing = self.closing.iter();
+        closing.find_map(|(stream, closing)| (closing.unread == 0).then_some(*stream))
     }
 
     /// A stream that the other side has closed and that is read empty. Our direction is closed then, too (RFC 8831 §6.7).
     fn next_closed(&mut self) -> Option<u16> {
-        let stream = self.closing.remove(self.closed_at()?)?;
-        self.reset(self.clock, stream);
+        let stream = self.closed_at()?;
+        let closing = self.closing.remove(&stream)?;
+        if !closing.is_mutual {
+            self.reset_own(self.clock, stream);
+        }
         self.deliveries.remove(&stream);
+        self.reused = (self.association.waiting(stream) > 0).then_some(stream);
         Some(stream)
     }
 
@@ -335,23 +345,12 @@ impl Sctp {
     /// The next complete message of a stream. Messages over our limit are given empty with [`MessageKind::TooLarge`].
     pub(crate) fn read(&mut self, now: Instant, stream: u16) -> Option<Message> {
         self.clock = now;
-        if let Some(messages) = self.unread.get_mut(&stream)
-            && let Some(message) = messages.pop_front()
-        {
-            self.unread_bytes -= message.bytes.len();
-            if messages.is_empty() {
-                self.unread.remove(&stream);
-            }
-            return Some(message);
+        if let Some(closing) = self.closing.get_mut(&stream) {
+            closing.unread = closing.unread.checked_sub(1)?;
         }
-        let message = self.take(stream);
-        // The other side may have to hear that its window has opened.
-        self.is_stale |= message.is_some();
-        message
-    }
-
-    fn take(&mut self, stream: u16) -> Option<Message> {
         let message = self.association.receive(stream)?;
+        // The other side may have to hear that its window has opened.
+        self.is_stale = true;
         let kind = match message.ppid {
             _ if message.is_too_large => MessageKind::TooLarge,
             PPID_CONTROL => MessageKind::Control,
@@ -365,7 +364,18 @@ impl Sctp {
         })
     }
 
+    /// Closes the stream. The other side does the same when it has read what we sent, or has done it already.
     pub(crate) fn reset(&mut self, now: Instant, stream: u16) {
+        self.reset_own(now, stream);
+        match self.closing.get_mut(&stream) {
+            Some(closing) => closing.is_mutual = true,
+            None => {
+                self.half_closed.insert(stream);
+            }
+        }
+    }
+
+    fn reset_own(&mut self, now: Instant, stream: u16) {
         self.clock = now;
         // Where the other side cannot, the stream just stays.
         let _ = self.association.reset_stream(now, stream);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::pair::{A, B, Pair, Setting, credentials};
-use super::Received;
+use super::{Received, sctp};
 use crate::channel::{ChannelConfig, ChannelId, Order, Reliability, RetransmitLimit};
 use crate::config::IceMode;
 use crate::error::SendError;
@@ -657,9 +657,99 @@ fn a_channel_closes_on_both_sides() {
             Err(SendError::Closed)
         );
     }
+    let before = [A, B].map(|side| pair.peer(side).stats().datagrams_sent);
+    pair.run_for(second(10));
+    for side in [A, B] {
+        // Keepalives, and nothing about the channel any more.
+        let sent = pair.peer(side).stats().datagrams_sent - before[side];
+        assert!(sent < 40, "{side}: {sent}");
+    }
     pair.send(A, reliable, b"still here");
     pair.run_for(second(1));
     assert_eq!(pair.received(B, reliable), [b"still here"]);
+}
+
+/// A slow reader loses nothing of channels that the other side has closed meanwhile: what is unread keeps the window small, and a
+/// channel is closed when it is read empty.
+#[test]
+fn what_is_unread_of_closed_channels_waits_for_its_reader() {
+    let labels = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    let mut pair = Pair::new(Setting {
+        channels: [labels.map(ChannelConfig::reliable).to_vec(), Vec::new()],
+        max_message_size: [65_536; 2],
+        receive_window: Some(131_072),
+        ..Setting::default()
+    });
+    pair.connect();
+    pair.pulls = [true, false];
+    for label in labels {
+        let channel = pair.channel(A, label);
+        for index in 0..4u8 {
+            pair.send(A, channel, &[index; MESSAGE]);
+        }
+        let now = pair.now;
+        pair.peer(A).close_channel(now, channel);
+        pair.run_for(second(3));
+    }
+    let last = pair.channel(A, "8");
+    assert!(pair.peer(A).buffered(last) > 0, "the window is no bound");
+    for label in labels {
+        let channel = pair.channel(A, label);
+        for index in 0..4u8 {
+            pair.run_until(second(30), |pair| {
+                let message = pair.peer(B).receive(channel);
+                message.is_some_and(|message| {
+                    assert_eq!(message, [index; MESSAGE][..], "{label}");
+                    true
+                })
+            });
+        }
+        assert!(!pair.events(B).contains(&Event::ChannelClosed(channel)));
+        pair.run_for(second(1));
+        assert_eq!(pair.peer(B).receive(channel), None);
+        for side in [A, B] {
+            let closed = pair.events(side).iter();
+            let closed = closed.filter(|event| **event == Event::ChannelClosed(channel));
+            assert_eq!(closed.count(), 1, "{label} {side}");
+        }
+    }
+}
+
+/// RFC 8831 §6.7: when both sides have reset their direction the stream may be used anew. What the new channel brings is not taken
+/// for messages of the old one, though those are still unread.
+#[test]
+fn a_stream_may_be_used_anew_before_its_old_channel_is_read_empty() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.pulls = [true, false];
+    pair.send(A, channel, b"old");
+    pair.run_for(second(1));
+    let now = pair.now;
+    pair.peer(B).close_channel(now, channel);
+    pair.run_for(second(1));
+    assert!(pair.events(A).contains(&Event::ChannelClosed(channel)));
+    let open = crate::dcep::Message::Open {
+        label: "anew".into(),
+        reliability: Reliability::Reliable,
+    };
+    pair.control(A, channel.stream(), &open.encode().unwrap());
+    let (now, stream) = (pair.now, channel.stream());
+    let sctp = pair.peer(A).sctp.as_mut().unwrap();
+    let message = Bytes::from_static(b"new");
+    sctp.write(now, stream, sctp::MessageKind::Data, &message)
+        .unwrap();
+    pair.run_for(second(1));
+
+    assert_eq!(pair.peer(B).receive(channel).as_deref(), Some(&b"old"[..]));
+    assert_eq!(pair.peer(B).receive(channel), None);
+    pair.run_for(second(1));
+    assert!(pair.events(B).contains(&Event::ChannelClosed(channel)));
+    assert_eq!(pair.channel(B, "anew"), channel);
+    assert_eq!(pair.peer(B).receive(channel).as_deref(), Some(&b"new"[..]));
+    let closed = pair.events(B).iter();
+    let closed = closed.filter(|event| **event == Event::ChannelClosed(channel));
+    assert_eq!(closed.count(), 1);
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(super) struct Setting {
     pub(super) jitter: Duration,
     pub(super) loss: f64,
     pub(super) max_message_size: [usize; 2],
+    /// Of both sides, from the start to the end.
+    pub(super) receive_window: Option<usize>,
     /// The answerer is told the fingerprint of another certificate.
     pub(super) forge: bool,
     pub(super) seed: u64,
@@ -47,6 +49,7 @@ impl Default for Setting {
             jitter: Duration::ZERO,
             loss: 0.0,
             max_message_size: [262_144; 2],
+            receive_window: None,
             forge: false,
             seed: 7,
         }
@@ -106,6 +109,10 @@ impl Pair {
             config.ice = setting.ice[side];
             config.channels.clone_from(&setting.channels[side]);
             config.max_message_size = setting.max_message_size[side];
+            if let Some(window) = setting.receive_window {
+                config.receive_window = window;
+                config.receive_window_limit = window;
+            }
             config
         };
         let (mut offerer, offer) = Peer::offer(now, config(A)).unwrap();
