@@ -34,6 +34,16 @@ fn wireless() -> Result<Lab, Failure> {
     Lab::symmetric(config, seed)
 }
 
+/// Cuts the link while so many bytes are on their way to the left. Fails if they were there already: the test would show nothing then.
+#[track_caller]
+fn cut_in_the_middle_of(lab: &Lab, bytes: usize) -> Result<(), Failure> {
+    lab.cut_for(CUT)?;
+    // Nothing is carried any more, and headers and signalling are counted, too.
+    let [_, back] = lab.totals()?;
+    assert!(back.carried_bytes < bytes as u64, "{bytes} bytes: {back:?}");
+    Ok(())
+}
+
 /// Fails unless the link has lost packets by itself and, if it was cut, to the cut.
 #[track_caller]
 fn assert_hindered(lab: &Lab, was_cut: bool) -> Result<(), Failure> {

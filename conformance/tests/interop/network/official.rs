@@ -3,7 +3,7 @@
 use lkstream_conformance::peers::Site;
 use lkstream_conformance::process::Failure;
 
-use super::{CUT, PATIENCE, assert_hindered, wireless};
+use super::{PATIENCE, assert_hindered, cut_in_the_middle_of, wireless};
 use crate::interop::payloads::{Payload, Payloads, assert_file, assert_received};
 
 #[test]
@@ -50,7 +50,7 @@ fn lkstream_to_python(is_cut: bool) -> Result<(), Failure> {
     let mut alice = door.sender("yard", "alice", &arguments)?;
     if is_cut {
         bob.expect("opened")?;
-        lab.cut_for(CUT)?;
+        cut_in_the_middle_of(&lab, payload.data.len())?;
     }
     let stream = bob.expect_within("stream", PATIENCE)?;
     assert_received(&stream, "bytes", "alice", &payload);
@@ -74,7 +74,7 @@ fn python_to_lkstream(is_cut: bool) -> Result<(), Failure> {
     let mut alice = door.python("send", "yard", "alice", &arguments)?;
     if is_cut {
         bob.expect("opened")?;
-        lab.cut_for(CUT)?;
+        cut_in_the_middle_of(&lab, payload.data.len())?;
     }
     let received = bob.expect_within("received", PATIENCE)?;
     assert_eq!(received["from"], "alice", "{received}");

@@ -3,7 +3,7 @@
 use lkstream_conformance::peers::Site;
 use lkstream_conformance::process::Failure;
 
-use super::{CUT, PATIENCE, assert_hindered, wireless};
+use super::{PATIENCE, assert_hindered, cut_in_the_middle_of, wireless};
 use crate::interop::payloads::{Payloads, assert_file};
 
 #[test]
@@ -30,9 +30,8 @@ fn file(is_cut: bool) -> Result<(), Failure> {
     bob.expect("joined")?;
     let mut alice = door.sender("yard", "alice", &["--to", "bob", payloads.random.path()])?;
     if is_cut {
-        let progress = bob.expect("progress")?;
-        assert!(progress["bytes"].as_u64() < Some(5_000_000), "{progress}");
-        lab.cut_for(CUT)?;
+        bob.expect("progress")?;
+        cut_in_the_middle_of(&lab, payloads.random.data.len())?;
     }
     let received = bob.expect_within("received", PATIENCE)?;
     assert_eq!(received["bytes"], payloads.random.data.len(), "{received}");

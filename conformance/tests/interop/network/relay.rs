@@ -1,7 +1,10 @@
 //! The lab itself does to packets of the kernel what its link is told to do.
 
+use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::linux::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use lkstream_conformance::host::Host;
@@ -156,7 +159,45 @@ fn carries_tcp_whole_and_is_gone_when_dropped() -> Result<(), Failure> {
     assert_eq!(sha256(&received), digest);
     assert!(lab.totals()?[0].lost > 0);
 
+    // The handles keep the namespaces, to look into them afterwards.
+    let kept = [left.enter(open_namespace)??, right.enter(open_namespace)??];
+    for namespace in &kept {
+        assert!(devices(namespace)?.contains("lab0"));
+        assert!(residents(namespace)? > 0);
+    }
     drop(lab);
-    assert!(left.enter(|| ()).is_err());
+    for (host, namespace) in [left, right].iter().zip(&kept) {
+        assert!(host.enter(|| ()).is_err());
+        assert_eq!(residents(namespace)?, 0);
+        let devices = devices(namespace)?;
+        assert!(
+            devices.contains("lo:") && !devices.contains("lab0"),
+            "{devices}"
+        );
+    }
     Ok(())
+}
+
+/// The namespace of the calling thread.
+fn open_namespace() -> std::io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}
+
+/// The table of network devices of a namespace.
+fn devices(namespace: &File) -> Result<String, Failure> {
+    let path = format!("/proc/self/fd/{}", namespace.as_raw_fd());
+    let host = Host::in_namespace(path.into(), Ipv4Addr::LOCALHOST);
+    Ok(host.enter(|| std::fs::read_to_string("/proc/thread-self/net/dev"))??)
+}
+
+/// How many processes of the machine are in a namespace.
+fn residents(namespace: &File) -> Result<usize, Failure> {
+    let inode = namespace.metadata()?.st_ino();
+    let processes = std::fs::read_dir("/proc")?.flatten();
+    let residents = processes.filter(|process| {
+        // Others may be gone by now, or not ours to look at.
+        let namespace = std::fs::metadata(process.path().join("ns/net"));
+        namespace.is_ok_and(|namespace| namespace.st_ino() == inode)
+    });
+    Ok(residents.count())
 }
