@@ -17,6 +17,9 @@ use tokio::time::sleep_until;
 use crate::host::Host;
 use crate::process::{DEADLINE, Failure};
 
+/// Datagrams that [`Endpoint::first`] keeps.
+const FIRST: usize = 100;
+
 /// A channel that was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
@@ -39,6 +42,8 @@ pub struct Endpoint {
     pub closed: Vec<ChannelId>,
     /// All other events but the readable and writable ones, in order.
     pub events: Vec<Event>,
+    /// The first 100 datagrams that came: what the other side offers before anything is encrypted.
+    pub first: Vec<Vec<u8>>,
     socket: Socket,
     /// A second handle to the socket, to wait on.
     readiness: UdpSocket,
@@ -76,6 +81,7 @@ impl Endpoint {
             opened: VecDeque::new(),
             closed: Vec::new(),
             events: Vec::new(),
+            first: Vec::new(),
             readiness: UdpSocket::from_std(socket.try_clone_std()?)?,
             socket,
             batch: ReceiveBatch::new(),
@@ -164,6 +170,7 @@ impl Endpoint {
             socket,
             readiness,
             batch,
+            first,
             ..
         } = self;
         while readiness
@@ -172,6 +179,8 @@ impl Endpoint {
         {
             let now = Instant::now();
             for received in batch.iter() {
+                let datagrams = received.data.chunks(received.segment_size.max(1));
+                first.extend(datagrams.map(<[u8]>::to_vec).take(FIRST - first.len()));
                 peer.handle_received(now, received);
             }
         }

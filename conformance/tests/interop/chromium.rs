@@ -27,6 +27,8 @@ pub(super) enum Client {
 pub(super) struct Pair {
     pub(super) browser: Browser,
     pub(super) endpoint: Endpoint,
+    /// The offer or answer of the page.
+    pub(super) sdp: String,
 }
 
 impl Pair {
@@ -55,7 +57,12 @@ impl Pair {
         let (mut endpoint, answer) = Endpoint::answer(&Host::loopback(), change, &offer)?;
         let accept = browser.call("accept", json!({"answer": answer}));
         endpoint.beside(accept).await?;
-        Self { browser, endpoint }.connected().await
+        let pair = Self {
+            browser,
+            endpoint,
+            sdp: offer,
+        };
+        pair.connected().await
     }
 
     /// The page answers, and opens a channel `page` then.
@@ -78,12 +85,16 @@ impl Pair {
         let setup = (client == Client::Endpoint).then_some("passive");
         let answer = browser.call("answer", json!({"offer": offer, "setup": setup}));
         let answer = endpoint.beside(answer).await?;
-        endpoint
-            .peer
-            .handle_answer(Instant::now(), text(&answer)?)?;
+        let answer = text(&answer)?.to_owned();
+        endpoint.peer.handle_answer(Instant::now(), &answer)?;
         let open = browser.call("open", json!({"label": "page"}));
         endpoint.beside(open).await?;
-        Self { browser, endpoint }.connected().await
+        let pair = Self {
+            browser,
+            endpoint,
+            sdp: answer,
+        };
+        pair.connected().await
     }
 
     async fn connected(mut self) -> Result<Self, Failure> {
