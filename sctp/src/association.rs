@@ -95,6 +95,8 @@ pub struct Association {
     /// When the SHUTDOWN or SHUTDOWN ACK was sent, and how often.
     shutdown_at: Option<Instant>,
     shutdown_count: u32,
+    /// When a shutdown that we asked for has taken too long: T5-shutdown-guard.
+    shutdown_guard: Option<Instant>,
     heartbeat_at: Option<Instant>,
     events: VecDeque<Event>,
     stats: Stats,
@@ -144,6 +146,7 @@ impl Association {
             pending: Pending::default(),
             shutdown_at: None,
             shutdown_count: 0,
+            shutdown_guard: None,
             heartbeat_at: None,
             events: VecDeque::new(),
             stats: Stats::default(),
@@ -353,6 +356,7 @@ impl Association {
             ..Pending::default()
         };
         self.shutdown_at = None;
+        self.shutdown_guard = None;
         self.heartbeat_at = None;
         self.events.push_back(Event::Closed(why));
     }
@@ -373,6 +377,7 @@ impl Association {
             State::ShutdownPending => {
                 self.state = State::ShutdownSent;
                 self.pending.shutdown = true;
+                self.shutdown_guard = Some(now + limits::SHUTDOWN_GUARD);
             }
             State::ShutdownReceived => {
                 self.state = State::ShutdownAckSent;
@@ -427,6 +432,7 @@ impl Association {
             self.receiver.as_ref().and_then(Receiver::timer),
             self.reset.as_ref().and_then(Reset::timer),
             self.shutdown_at,
+            self.shutdown_guard,
             self.heartbeat_at,
         ]
         .into_iter()
@@ -446,6 +452,7 @@ impl Association {
             .config
             .max_timeouts
             .is_some_and(|most| self.sender.timeouts_in_row > most)
+            || self.shutdown_guard.is_some_and(|at| at <= now)
         {
             self.pending.abort = Some(crate::chunk::CAUSE_USER);
             self.close(Closed::TimedOut);
@@ -459,6 +466,15 @@ impl Association {
         if self.shutdown_at.is_some_and(|at| at <= now) {
             self.time_shutdown(now);
         }
+    }
+
+    /// The other side, which was told of our shutdown, still sends what it had: it is told again how far we are, and T2-shutdown
+    /// begins anew (RFC 9260 §9.2).
+    fn hear_before_shutdown(&mut self, now: Instant) {
+        self.pending.shutdown = true;
+        self.shutdown_count = 0;
+        self.sender.rtt.restore();
+        self.shutdown_at = Some(now + self.sender.rtt.timeout());
     }
 
     fn time_shutdown(&mut self, now: Instant) {

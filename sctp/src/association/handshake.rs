@@ -268,6 +268,7 @@ impl Association {
         self.take_peer(now, &cookie.peer);
         self.state = State::Established;
         self.shutdown_at = None;
+        self.shutdown_guard = None;
         self.heartbeat_at = self.config.heartbeat.map(|wait| now + wait);
         self.events.push_back(Event::Restarted);
     }

@@ -119,7 +119,7 @@ impl Association {
             return Err(PeerFault::Closed);
         }
         match chunk.kind {
-            DATA => self.handle_data(chunk)?,
+            DATA => self.handle_data(now, chunk)?,
             INIT => {
                 // Alone in its packet (RFC 9260 §3.3.2).
                 if chunk.value.len() + limits::COMMON_HEADER + 4 + 3 < packet {
@@ -189,7 +189,10 @@ impl Association {
         Ok(Next::Go)
     }
 
-    fn handle_data(&mut self, chunk: Chunk<'_>) -> Result<(), PeerFault> {
+    fn handle_data(&mut self, now: Instant, chunk: Chunk<'_>) -> Result<(), PeerFault> {
+        if self.state == State::ShutdownSent {
+            self.hear_before_shutdown(now);
+        }
         let Some(receiver) = &mut self.receiver else {
             return Err(PeerFault::Unexpected(DATA));
         };

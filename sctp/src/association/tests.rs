@@ -2,7 +2,7 @@
 use super::*;
 use crate::chunk::{
     ABORT, BEGIN, COOKIE_ACK, DATA, Data, END, HEARTBEAT, HEARTBEAT_ACK, INIT, INIT_ACK, SACK,
-    SHUTDOWN, chunks, half, word,
+    SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, chunks, half, word,
 };
 use crate::error::PeerFault;
 use crate::event::Order;
@@ -570,6 +570,125 @@ fn shutdown_waits_for_what_is_under_way() {
     let packets = packets(&mut pair.b, pair.now);
     assert!(kinds(&packets[0]).contains(&DATA));
     assert!(!pair.b.is_closed());
+}
+
+/// A side that was told of a shutdown of `a`, and does not answer.
+fn shutting_down() -> Pair {
+    let mut pair = Pair::new();
+    std::mem::swap(&mut pair.a, &mut pair.b);
+    pair.b.shutdown(pair.now);
+    let sent = packets(&mut pair.b, pair.now);
+    assert_eq!(kinds(&sent[0]), [SHUTDOWN]);
+    pair
+}
+
+/// RFC 9260 §9.2: in SHUTDOWN-SENT each packet with DATA is answered by a SHUTDOWN that says how far we are, with a SACK if that does
+/// not say all, and T2-shutdown begins anew.
+#[test]
+fn data_is_answered_by_a_shutdown() {
+    let mut pair = shutting_down();
+    let first = pair.a.local_tsn;
+    for (ahead, cumulative, has_sack) in [
+        (0, 0, false),
+        // One is missing, then comes, and comes again.
+        (2, 0, true),
+        (1, 2, false),
+        (1, 2, true),
+    ] {
+        pair.now += 10 * MS;
+        let data = pair.data(ahead, BEGIN | END, ahead as u16, b"late");
+        pair.b.handle_packet(pair.now, &data).unwrap();
+        let answer = packets(&mut pair.b, pair.now);
+        assert_eq!(answer.len(), 1);
+        let shutdown = chunks(&answer[0][12..]).unwrap().next().unwrap();
+        assert_eq!(shutdown.kind, SHUTDOWN);
+        assert_eq!(
+            word(shutdown.value, 0),
+            Some(first.wrapping_add(cumulative))
+        );
+        assert_eq!(kinds(&answer[0]).contains(&SACK), has_sack, "{ahead}");
+        assert_eq!(
+            pair.b.shutdown_at,
+            Some(pair.now + pair.b.sender.rtt.timeout())
+        );
+    }
+    assert_eq!(pair.b.waiting(1), 3);
+}
+
+/// RFC 9260 §9.2: both ask at once. Each answers the SHUTDOWN by a SHUTDOWN ACK, and that by the end.
+#[test]
+fn shutdowns_may_cross() {
+    let mut pair = Pair::new();
+    pair.a.shutdown(pair.now);
+    pair.b.shutdown(pair.now);
+    for expected in [SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE] {
+        let there = packets(&mut pair.a, pair.now);
+        let back = packets(&mut pair.b, pair.now);
+        for (packets, end) in [(there, &mut pair.b), (back, &mut pair.a)] {
+            assert_eq!((packets.len(), kinds(&packets[0])), (1, vec![expected]));
+            // The SHUTDOWN COMPLETE comes to a side that is over.
+            let is_over = expected == SHUTDOWN_COMPLETE;
+            let result = end.handle_packet(pair.now, &packets[0]);
+            assert_eq!(
+                result,
+                if is_over {
+                    Err(PeerFault::Closed)
+                } else {
+                    Ok(())
+                }
+            );
+        }
+    }
+    for end in [&mut pair.a, &mut pair.b] {
+        assert_eq!(events(end), [Event::Closed(Closed::Shutdown)]);
+        assert!(packets(end, pair.now).is_empty());
+    }
+}
+
+/// RFC 9260 §9.2: a SHUTDOWN or INIT that comes again in SHUTDOWN-ACK-SENT is answered by the SHUTDOWN ACK again.
+#[test]
+fn a_lost_shutdown_ack_is_repeated() {
+    let mut pair = shutting_down();
+    let again = |pair: &mut Pair| {
+        pair.pass(pair.b.sender.rtt.timeout());
+        packets(&mut pair.b, pair.now).pop().unwrap()
+    };
+    for _ in 0..3 {
+        let shutdown = again(&mut pair);
+        assert_eq!(kinds(&shutdown), [SHUTDOWN]);
+        pair.a.handle_packet(pair.now, &shutdown).unwrap();
+        let answer = packets(&mut pair.a, pair.now);
+        assert_eq!(kinds(&answer[0]), [SHUTDOWN_ACK]);
+    }
+    let mut other = Association::connect(pair.now, config(), 9);
+    let init = packets(&mut other, pair.now).pop().unwrap();
+    pair.a.handle_packet(pair.now, &init).unwrap();
+    let answer = packets(&mut pair.a, pair.now);
+    assert_eq!(kinds(&answer[0]), [SHUTDOWN_ACK]);
+}
+
+/// RFC 9260 §9.2: T5-shutdown-guard ends a shutdown that the other side never lets come to its end, by an ABORT.
+#[test]
+fn a_shutdown_is_guarded_against_data_without_end() {
+    let mut pair = shutting_down();
+    let begin = pair.now;
+    let mut ahead = 0;
+    while !pair.b.is_closed() {
+        assert!(pair.now - begin < 2 * limits::SHUTDOWN_GUARD);
+        let data = pair.data(ahead, BEGIN | END, ahead as u16, b"more");
+        pair.b.handle_packet(pair.now, &data).unwrap();
+        assert!(kinds(&packets(&mut pair.b, pair.now)[0]).contains(&SHUTDOWN));
+        assert!(pair.b.receive(1).is_some());
+        ahead += 1;
+        pair.now += 100 * MS;
+        pair.b.handle_timeout(pair.now);
+    }
+    assert_eq!(pair.now - begin, limits::SHUTDOWN_GUARD);
+    assert_eq!(
+        events(&mut pair.b).pop(),
+        Some(Event::Closed(Closed::TimedOut))
+    );
+    assert_eq!(kinds(&packets(&mut pair.b, pair.now)[0]), [ABORT]);
 }
 
 /// RFC 9260 §8.4 rule 5: a SHUTDOWN COMPLETE that was lost is said again, by a side that is over.
