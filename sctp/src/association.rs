@@ -98,6 +98,9 @@ pub struct Association {
     /// When a shutdown that we asked for has taken too long: T5-shutdown-guard.
     shutdown_guard: Option<Instant>,
     heartbeat_at: Option<Instant>,
+    /// Until when the last HEARTBEAT should be answered, and how many in a row were not.
+    heartbeat_until: Option<Instant>,
+    heartbeats_missed: u32,
     events: VecDeque<Event>,
     stats: Stats,
 }
@@ -148,6 +151,8 @@ impl Association {
             shutdown_count: 0,
             shutdown_guard: None,
             heartbeat_at: None,
+            heartbeat_until: None,
+            heartbeats_missed: 0,
             events: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -305,6 +310,7 @@ impl Association {
             State::Closed | State::Listening => {}
             _ => {
                 self.sender.path_changed(now, &mut self.stats);
+                self.hear_answer();
                 if let Some(receiver) = &mut self.receiver {
                     receiver.sack_now();
                 }
@@ -358,6 +364,7 @@ impl Association {
         self.shutdown_at = None;
         self.shutdown_guard = None;
         self.heartbeat_at = None;
+        self.heartbeat_until = None;
         self.events.push_back(Event::Closed(why));
     }
 
@@ -434,6 +441,7 @@ impl Association {
             self.shutdown_at,
             self.shutdown_guard,
             self.heartbeat_at,
+            self.heartbeat_until,
         ]
         .into_iter()
         .flatten()
@@ -448,24 +456,40 @@ impl Association {
         }
         self.time_setup(now);
         self.sender.handle_timeout(now, &mut self.stats);
-        if self
-            .config
-            .max_timeouts
-            .is_some_and(|most| self.sender.timeouts_in_row > most)
-            || self.shutdown_guard.is_some_and(|at| at <= now)
-        {
+        if self.heartbeat_until.take_if(|at| *at <= now).is_some() {
+            self.heartbeats_missed = self.heartbeats_missed.saturating_add(1);
+        }
+        if self.is_unreachable() || self.shutdown_guard.is_some_and(|at| at <= now) {
             self.pending.abort = Some(crate::chunk::CAUSE_USER);
             self.close(Closed::TimedOut);
             return;
         }
         if self.heartbeat_at.is_some_and(|at| at <= now) {
-            self.pending.heartbeat = self.sender.is_idle();
+            if self.sender.is_idle() {
+                self.pending.heartbeat = true;
+                self.heartbeat_until = Some(now + self.sender.rtt.timeout());
+            }
             self.heartbeat_at = self.config.heartbeat.map(|wait| now + wait);
             self.shrink();
         }
         if self.shutdown_at.is_some_and(|at| at <= now) {
             self.time_shutdown(now);
         }
+    }
+
+    /// Too many timeouts and heartbeats in a row had no answer (RFC 9260 §8.1).
+    fn is_unreachable(&self) -> bool {
+        let errors = self
+            .sender
+            .timeouts_in_row
+            .saturating_add(self.heartbeats_missed);
+        self.config.max_timeouts.is_some_and(|most| errors > most)
+    }
+
+    /// The other side has answered: what was not counts no more (RFC 9260 §8.1).
+    fn hear_answer(&mut self) {
+        self.heartbeat_until = None;
+        self.heartbeats_missed = 0;
     }
 
     /// The other side, which was told of our shutdown, still sends what it had: it is told again how far we are, and T2-shutdown

@@ -138,12 +138,16 @@ impl Association {
                     return Err(PeerFault::Unexpected(SACK));
                 }
                 self.sender.handle_sack(now, &sack, &mut self.stats)?;
+                self.hear_answer();
             }
             HEARTBEAT => {
                 let length = chunk.value.len().min(limits::HEARTBEAT_BYTES);
                 self.pending.heartbeat_ack = Some(Box::from(&chunk.value[..length]));
             }
-            HEARTBEAT_ACK => self.handle_heartbeat_ack(now, chunk.value)?,
+            HEARTBEAT_ACK => {
+                self.handle_heartbeat_ack(now, chunk.value)?;
+                self.hear_answer();
+            }
             ABORT => {
                 self.close(Closed::RemoteAbort);
                 return Ok(Next::Stop);

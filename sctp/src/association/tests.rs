@@ -446,6 +446,127 @@ fn idle_paths_have_heartbeats() {
     assert!(rtt > 5 * MS && rtt < 75 * MS, "{rtt:?}");
 }
 
+/// A pair in which `a` bears so many timeouts in a row.
+fn bearing(max_timeouts: u32) -> Pair {
+    Pair::with(
+        Config {
+            max_timeouts: Some(max_timeouts),
+            ..config()
+        },
+        None,
+    )
+}
+
+/// Lets `a` wait for its timer, and drops what it sends unless it is to be heard. The kinds of chunks that it sent.
+fn wait(pair: &mut Pair, is_heard: bool) -> Vec<u8> {
+    pair.now = pair.a.poll_timeout().unwrap().max(pair.now);
+    pair.a.handle_timeout(pair.now);
+    let sent = packets(&mut pair.a, pair.now);
+    if is_heard {
+        for packet in &sent {
+            pair.b.handle_packet(pair.now, packet).unwrap();
+        }
+        pair.exchange();
+    }
+    sent.iter().flat_map(|packet| kinds(packet)).collect()
+}
+
+/// RFC 9260 §8.1, §8.2: more timeouts in a row than are borne end the association, and it says so.
+#[test]
+fn a_dead_peer_is_found_with_data_under_way() {
+    let mut pair = bearing(4);
+    pair.send(b"into the dark");
+    let _ = packets(&mut pair.a, pair.now);
+    // An answer in time begins the count anew.
+    while pair.a.stats().timeouts < 3 {
+        wait(&mut pair, false);
+    }
+    while pair.a.buffered_total() > 0 {
+        wait(&mut pair, true);
+    }
+    assert!(!pair.a.is_closed());
+    let _ = events(&mut pair.a);
+    let before = pair.a.stats().timeouts;
+    pair.send(b"again");
+    let _ = packets(&mut pair.a, pair.now);
+    let mut last = Vec::new();
+    while !pair.a.is_closed() {
+        assert!(pair.a.stats().timeouts - before <= 4);
+        last = wait(&mut pair, false);
+    }
+    assert_eq!(pair.a.stats().timeouts - before, 5);
+    assert_eq!(last, [ABORT]);
+    assert_eq!(events(&mut pair.a), [Event::Closed(Closed::TimedOut)]);
+    assert_eq!(pair.a.poll_timeout(), None);
+}
+
+/// RFC 9260 §8.1, §8.3: heartbeats without answer count as much as timeouts do, so that a peer is found dead that nothing is sent to.
+#[test]
+fn a_dead_peer_is_found_when_idle() {
+    let mut pair = bearing(4);
+    let mut beats = 0;
+    while beats < 4 {
+        beats += u32::from(wait(&mut pair, false) == [HEARTBEAT]);
+    }
+    // An answer in time begins the count anew.
+    while !wait(&mut pair, true).contains(&HEARTBEAT) {}
+    assert!(!pair.a.is_closed());
+    let begin = pair.now;
+    beats = 0;
+    let mut last = Vec::new();
+    while !pair.a.is_closed() {
+        assert!(beats <= 5);
+        last = wait(&mut pair, false);
+        beats += u32::from(last == [HEARTBEAT]);
+    }
+    assert_eq!((beats, last), (5, vec![ABORT]));
+    assert_eq!(events(&mut pair.a), [Event::Closed(Closed::TimedOut)]);
+    assert!(pair.now - begin < 6 * limits::HEARTBEAT_INTERVAL);
+}
+
+/// RFC 9260 §8.1: both count together, and an answer to either clears both.
+#[test]
+fn timeouts_and_heartbeats_count_together() {
+    let mut pair = bearing(3);
+    let miss_two = |pair: &mut Pair| {
+        let mut beats = 0;
+        while beats < 2 {
+            beats += u32::from(wait(pair, false) == [HEARTBEAT]);
+        }
+        wait(pair, false);
+    };
+    miss_two(&mut pair);
+    pair.send(b"heard");
+    pair.exchange();
+    assert_eq!(pair.a.buffered_total(), 0);
+    miss_two(&mut pair);
+    assert!(!pair.a.is_closed());
+    pair.send(b"x");
+    let _ = packets(&mut pair.a, pair.now);
+    while !pair.a.is_closed() {
+        wait(&mut pair, false);
+    }
+    assert_eq!(pair.a.stats().timeouts, 2);
+}
+
+/// By default ICE watches the path (RFC 7675), and silence never ends an association.
+#[test]
+fn silence_is_borne_where_something_else_watches() {
+    let mut pair = Pair::new();
+    let begin = pair.now;
+    while pair.now - begin < Duration::from_secs(3_600) {
+        wait(&mut pair, false);
+    }
+    pair.send(b"x");
+    while pair.now - begin < Duration::from_secs(7_200) {
+        wait(&mut pair, false);
+    }
+    assert!(!pair.a.is_closed());
+    while pair.a.buffered_total() > 0 {
+        wait(&mut pair, true);
+    }
+}
+
 /// RFC 9260 §5.2.4 case D: a COOKIE ECHO again is answered again.
 #[test]
 fn a_lost_cookie_ack_is_repeated() {
