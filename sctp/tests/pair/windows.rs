@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::link::{config, pair};
+use lkstream_sctp::Config;
+
+use crate::link::{Path, config, pair};
 use crate::{ms, path};
 
 /// RFC 9260 §6.2, §6.1 A: a reader that stops closes the window; nothing is lost, and it goes on at once when it reads again.
@@ -36,4 +38,29 @@ fn the_receive_window_grows() {
     world.connect();
     world.throughput(Duration::ZERO, ms(5_000), 16_000_000);
     assert!(world.b.association.receive_window() > 2 * 1024 * 1024);
+}
+
+/// A path with a product of rate and round trip above 8 MB has as much in flight: the largest window does not bound it.
+#[test]
+fn a_long_fat_path_is_filled() {
+    let wide = Path {
+        rate: Some(100_000_000),
+        queue: 4_000_000,
+        ..path(100)
+    };
+    let large = Config {
+        packet: 10_000,
+        receive_window: 32 * 1024 * 1024,
+        receive_window_limit: 32 * 1024 * 1024,
+        send_buffer: 32 * 1024 * 1024,
+        ..config()
+    };
+    let mut world = pair(1, wide, (large.clone(), large));
+    world.connect();
+    let mut most = 0;
+    for _ in 0..60 {
+        world.throughput(Duration::ZERO, ms(50), 32_000_000);
+        most = most.max(world.a.association.stats().flight);
+    }
+    assert!(most > 8 * 1024 * 1024, "{most}");
 }
