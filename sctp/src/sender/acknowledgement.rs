@@ -84,8 +84,10 @@ impl Sender {
             self.rack.undo(number, rtt);
             self.control.timeout_was_spurious();
         }
-        self.timeout_mark
-            .take_if(|(_, end)| *end <= self.flight.base());
+        let base = self.flight.base();
+        if self.timeout_mark.take_if(|(_, end)| *end <= base).is_some() {
+            self.control.timeout_was_real();
+        }
         self.suspicion = match self.suspicion {
             Suspicion::Retransmitted if has_advanced && self.timeout_mark.is_some() => {
                 Suspicion::Testing(2)

@@ -208,7 +208,7 @@ fn every_missing_chunk_is_repaired_after_one_round_trip() {
     assert!(again > 10, "{again}");
 }
 
-/// RFC 5682 §2, §3: a timeout for which nothing was lost is found to be one by what is acknowledged after it. Nothing is sent again but
+/// RFC 5682 §3.1, §4: a timeout for which nothing was lost is found to be one by what is acknowledged after it. Nothing is sent again but
 /// what probes and timeouts did before, and the window is what it was.
 #[test]
 fn a_timeout_for_nothing_costs_nothing() {
@@ -244,4 +244,26 @@ fn a_timeout_for_nothing_costs_nothing() {
         assert_eq!(after.spurious_timeouts, 1, "{after:?}");
         assert!(after.chunks_sent > during.chunks_sent + 300, "{after:?}");
     }
+}
+
+/// RFC 5682 §4: what was before a timeout for a reason does not come back with a later one for nothing.
+#[test]
+fn a_timeout_for_a_reason_is_not_undone_by_a_later_one() {
+    let mut scene = Scene::new(Congestion::NewReno);
+    scene.feed(500, |_, _| false);
+    let before = scene.stats();
+    scene.feed(600, |_, _| true);
+    scene.feed(1_000, |_, _| false);
+    let between = scene.stats();
+    assert!(between.timeouts > 0 && between.spurious_timeouts == 0);
+    assert!(between.window < before.window * 3 / 4, "{between:?}");
+    scene.held = Some((scene.now, scene.now + ms(900)));
+    scene.feed(900, |_, _| false);
+    let end = scene.now + ms(100);
+    while scene.stats().spurious_timeouts == 0 {
+        assert!(scene.now < end, "{:?}", scene.stats());
+        scene.step(end, &mut |_, _| false);
+    }
+    let after = scene.stats();
+    assert!(after.window < before.window * 3 / 4, "{before:?} {after:?}");
 }
