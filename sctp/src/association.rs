@@ -64,8 +64,8 @@ struct Pending {
     shutdown: bool,
     shutdown_ack: bool,
     shutdown_complete: bool,
-    /// The cause of an ABORT.
-    abort: Option<u16>,
+    /// An ABORT: cause and what it is about.
+    abort: Option<(u16, Box<[u8]>)>,
 }
 
 /// An SCTP association over DTLS.
@@ -345,7 +345,7 @@ impl Association {
         self.tick(now);
         if self.state != State::Closed {
             if self.peer_tag != 0 {
-                self.pending.abort = Some(crate::chunk::CAUSE_USER);
+                self.pending.abort = Some((crate::chunk::CAUSE_USER, Box::default()));
             }
             self.close(Closed::LocalAbort);
         }
@@ -357,7 +357,7 @@ impl Association {
         }
         self.state = State::Closed;
         self.pending = Pending {
-            abort: self.pending.abort,
+            abort: self.pending.abort.take(),
             shutdown_complete: self.pending.shutdown_complete,
             ..Pending::default()
         };
@@ -368,9 +368,9 @@ impl Association {
         self.events.push_back(Event::Closed(why));
     }
 
-    fn abort_for(&mut self, cause: u16) {
+    fn abort_for(&mut self, cause: u16, about: &[u8]) {
         if self.state != State::Closed {
-            self.pending.abort = Some(cause);
+            self.pending.abort = Some((cause, about.into()));
             self.close(Closed::Protocol);
         }
     }
@@ -460,7 +460,7 @@ impl Association {
             self.heartbeats_missed = self.heartbeats_missed.saturating_add(1);
         }
         if self.is_unreachable() || self.shutdown_guard.is_some_and(|at| at <= now) {
-            self.pending.abort = Some(crate::chunk::CAUSE_USER);
+            self.pending.abort = Some((crate::chunk::CAUSE_USER, Box::default()));
             self.close(Closed::TimedOut);
             return;
         }

@@ -205,12 +205,12 @@ impl Association {
             return Err(PeerFault::Unexpected(DATA));
         }
         let Some(data) = Data::read(chunk) else {
-            self.abort_for(CAUSE_PROTOCOL);
+            self.abort_for(CAUSE_PROTOCOL, &[]);
             return Err(PeerFault::Range(DATA));
         };
         if data.payload.is_empty() {
-            // RFC 9260 §6.2.
-            self.abort_for(CAUSE_NO_DATA);
+            // RFC 9260 §6.2, §3.3.10.9.
+            self.abort_for(CAUSE_NO_DATA, &data.tsn.to_be_bytes());
             return Err(PeerFault::Range(DATA));
         }
         receiver.handle_data(&data, &mut self.stats)

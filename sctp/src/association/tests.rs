@@ -424,6 +424,43 @@ fn unknown_chunks_are_treated_by_their_high_bits() {
     }
 }
 
+/// RFC 9260 §3.3.10: an ERROR or ABORT has a cause, its length, and what it is about.
+#[test]
+fn causes_say_what_they_are_about() {
+    let said = |packets: Vec<Vec<u8>>| {
+        let chunk = chunks(&packets[0][12..]).unwrap().next().unwrap();
+        (chunk.kind, chunk.value.to_vec())
+    };
+    // §3.3.10.6: the chunk that is unknown.
+    let mut pair = Pair::new();
+    let packet = pair.forge(|writer| {
+        writer.chunk(0x7f, 5, |body| body.extend_from_slice(b"what"));
+    });
+    pair.b.handle_packet(pair.now, &packet).unwrap();
+    let cause = [&[0, 6, 0, 12, 0x7f, 5, 0, 8][..], b"what"].concat();
+    let answer = packets(&mut pair.b, pair.now);
+    assert_eq!(said(answer), (crate::chunk::ERROR, cause));
+    // §3.3.10.9: the TSN of the DATA that has none.
+    let packet = pair.data(0, BEGIN | END, 0, b"");
+    assert!(pair.b.handle_packet(pair.now, &packet).is_err());
+    let cause = [&[0, 9, 0, 8][..], &pair.a.local_tsn.to_be_bytes()].concat();
+    let answer = packets(&mut pair.b, pair.now);
+    assert_eq!(said(answer), (ABORT, cause));
+    // §3.3.10.12: the user wants no more.
+    let mut pair = Pair::new();
+    pair.b.abort(pair.now);
+    let answer = packets(&mut pair.b, pair.now);
+    assert_eq!(said(answer), (ABORT, vec![0, 12, 0, 4]));
+    // §3.3.10.13: DATA without its head breaks the protocol.
+    let mut pair = Pair::new();
+    let packet = pair.forge(|writer| {
+        writer.chunk(DATA, 0, |body| body.extend_from_slice(b"short"));
+    });
+    assert!(pair.b.handle_packet(pair.now, &packet).is_err());
+    let answer = packets(&mut pair.b, pair.now);
+    assert_eq!(said(answer), (ABORT, vec![0, 13, 0, 4]));
+}
+
 /// RFC 9260 §8.3: an idle path is measured.
 #[test]
 fn idle_paths_have_heartbeats() {
