@@ -66,8 +66,8 @@ struct Pending {
     shutdown: bool,
     shutdown_ack: bool,
     shutdown_complete: bool,
-    /// The cause of an ABORT.
-    abort: Option<u16>,
+    /// An ABORT: cause and what it is about.
+    abort: Option<(u16, Box<[u8]>)>,
 }
 
 /// An SCTP association over DTLS.
@@ -97,8 +97,13 @@ pub struct Association {
     /// When the SHUTDOWN or SHUTDOWN ACK was sent, and how often.
     shutdown_at: Option<Instant>,
     shutdown_count: u32,
+    /// When a shutdown that we asked for has taken too long: T5-shutdown-guard.
+    shutdown_guard: Option<Instant>,
     heartbeat_at: Option<Instant>,
     heartbeats: Heartbeats,
+    /// Until when the last HEARTBEAT should be answered, and how many in a row were not.
+    heartbeat_until: Option<Instant>,
+    heartbeats_missed: u32,
     events: VecDeque<Event>,
     stats: Stats,
 }
@@ -147,8 +152,11 @@ impl Association {
             pending: Pending::default(),
             shutdown_at: None,
             shutdown_count: 0,
+            shutdown_guard: None,
             heartbeat_at: None,
             heartbeats: Heartbeats::default(),
+            heartbeat_until: None,
+            heartbeats_missed: 0,
             events: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -307,6 +315,7 @@ impl Association {
             _ => {
                 self.sender.path_changed(now, &mut self.stats);
                 self.heartbeats = Heartbeats::default();
+                self.hear_answer();
                 self.pending.heartbeat = self.is_connected();
                 if let Some(receiver) = &mut self.receiver {
                     receiver.sack_now();
@@ -344,7 +353,7 @@ impl Association {
         self.tick(now);
         if self.state != State::Closed {
             if self.peer_tag != 0 {
-                self.pending.abort = Some(crate::chunk::CAUSE_USER);
+                self.pending.abort = Some((crate::chunk::CAUSE_USER, Box::default()));
             }
             self.close(Closed::LocalAbort);
         }
@@ -356,18 +365,20 @@ impl Association {
         }
         self.state = State::Closed;
         self.pending = Pending {
-            abort: self.pending.abort,
+            abort: self.pending.abort.take(),
             shutdown_complete: self.pending.shutdown_complete,
             ..Pending::default()
         };
         self.shutdown_at = None;
+        self.shutdown_guard = None;
         self.heartbeat_at = None;
+        self.heartbeat_until = None;
         self.events.push_back(Event::Closed(why));
     }
 
-    fn abort_for(&mut self, cause: u16) {
+    fn abort_for(&mut self, cause: u16, about: &[u8]) {
         if self.state != State::Closed {
-            self.pending.abort = Some(cause);
+            self.pending.abort = Some((cause, about.into()));
             self.close(Closed::Protocol);
         }
     }
@@ -381,6 +392,7 @@ impl Association {
             State::ShutdownPending => {
                 self.state = State::ShutdownSent;
                 self.pending.shutdown = true;
+                self.shutdown_guard = Some(now + limits::SHUTDOWN_GUARD);
             }
             State::ShutdownReceived => {
                 self.state = State::ShutdownAckSent;
@@ -435,7 +447,9 @@ impl Association {
             self.receiver.as_ref().and_then(Receiver::timer),
             self.reset.as_ref().and_then(Reset::timer),
             self.shutdown_at,
+            self.shutdown_guard,
             self.heartbeat_at,
+            self.heartbeat_until,
         ]
         .into_iter()
         .flatten()
@@ -450,23 +464,49 @@ impl Association {
         }
         self.time_setup(now);
         self.sender.handle_timeout(now, &mut self.stats);
-        if self
-            .config
-            .max_timeouts
-            .is_some_and(|most| self.sender.timeouts_in_row > most)
-        {
-            self.pending.abort = Some(crate::chunk::CAUSE_USER);
+        if self.heartbeat_until.take_if(|at| *at <= now).is_some() {
+            self.heartbeats_missed = self.heartbeats_missed.saturating_add(1);
+        }
+        if self.is_unreachable() || self.shutdown_guard.is_some_and(|at| at <= now) {
+            self.pending.abort = Some((crate::chunk::CAUSE_USER, Box::default()));
             self.close(Closed::TimedOut);
             return;
         }
         if self.heartbeat_at.is_some_and(|at| at <= now) {
-            self.pending.heartbeat = self.sender.is_idle();
+            if self.sender.is_idle() {
+                self.pending.heartbeat = true;
+                self.heartbeat_until = Some(now + self.sender.rtt.timeout());
+            }
             self.heartbeat_at = self.config.heartbeat.map(|wait| now + wait);
             self.shrink();
         }
         if self.shutdown_at.is_some_and(|at| at <= now) {
             self.time_shutdown(now);
         }
+    }
+
+    /// Too many timeouts and heartbeats in a row had no answer (RFC 9260 §8.1).
+    fn is_unreachable(&self) -> bool {
+        let errors = self
+            .sender
+            .timeouts_in_row
+            .saturating_add(self.heartbeats_missed);
+        self.config.max_timeouts.is_some_and(|most| errors > most)
+    }
+
+    /// The other side has answered: what was not counts no more (RFC 9260 §8.1).
+    fn hear_answer(&mut self) {
+        self.heartbeat_until = None;
+        self.heartbeats_missed = 0;
+    }
+
+    /// The other side, which was told of our shutdown, still sends what it had: it is told again how far we are, and T2-shutdown
+    /// begins anew (RFC 9260 §9.2).
+    fn hear_before_shutdown(&mut self, now: Instant) {
+        self.pending.shutdown = true;
+        self.shutdown_count = 0;
+        self.sender.rtt.restore();
+        self.shutdown_at = Some(now + self.sender.rtt.timeout());
     }
 
     fn time_shutdown(&mut self, now: Instant) {

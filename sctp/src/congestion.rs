@@ -61,6 +61,9 @@ pub(crate) trait Controller: Debug + Send + Sync {
     /// The last timeout was none.
     fn timeout_was_spurious(&mut self);
 
+    /// The last timeout was one: what was before it does not come back.
+    fn timeout_was_real(&mut self) {}
+
     /// Bytes that may be in flight.
     fn window(&self) -> u64;
 

@@ -60,7 +60,7 @@ pub enum Closed {
     LocalAbort,
     /// The other side broke the protocol, and we aborted.
     Protocol,
-    /// The other side did not answer.
+    /// The other side did not answer, or did not come to the end of a shutdown.
     TimedOut,
 }
 

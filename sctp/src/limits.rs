@@ -79,8 +79,12 @@ pub const COOKIE_LIFE: Duration = Duration::from_secs(60);
 /// INIT and COOKIE ECHO are sent at most so often (RFC 9260 §16: Max.Init.Retransmits is 8).
 pub const HANDSHAKE_TRANSMISSIONS: u32 = 12;
 
-/// SHUTDOWN is sent at most so often.
+/// SHUTDOWN is sent at most so often to a side that sends nothing.
 pub const SHUTDOWN_TRANSMISSIONS: u32 = 8;
+
+/// How long a side that was told of our shutdown may go on with what it had to send: five times RTO.Max of RFC 9260 (§9.2:
+/// T5-shutdown-guard), not of ours, for this bounds what arrives, not how long silence is borne.
+pub const SHUTDOWN_GUARD: Duration = Duration::from_secs(300);
 
 /// HB.interval (RFC 9260 §16).
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);

@@ -73,6 +73,8 @@ pub(crate) struct Queue {
     next_message: u64,
     /// Streams with something released that was not told.
     released: VecDeque<u16>,
+    /// How many streams are to be reset and not named in a request.
+    wanted_resets: usize,
 }
 
 impl Queue {
@@ -290,12 +292,17 @@ impl Queue {
         let entry = self.streams.entry(stream).or_default();
         if entry.reset == ResetState::Open {
             entry.reset = ResetState::Wanted;
+            self.wanted_resets += 1;
         }
     }
 
     /// Streams that can be named in a request now: nothing of them waits.
     pub(crate) fn take_resettable(&mut self, most: usize) -> Vec<u16> {
         let mut streams = Vec::new();
+        // Asked before each packet.
+        if self.wanted_resets == 0 {
+            return streams;
+        }
         for (id, entry) in &mut self.streams {
             if entry.reset == ResetState::Wanted && entry.waiting.is_empty() && streams.len() < most
             {
@@ -303,6 +310,7 @@ impl Queue {
                 streams.push(*id);
             }
         }
+        self.wanted_resets -= streams.len();
         streams
     }
 
@@ -372,6 +380,25 @@ mod tests {
         assert_eq!(queue.next_released(), Some((1, 260)));
         assert_eq!(queue.next_released(), Some((2, 10)));
         assert_eq!((queue.next_released(), queue.buffered()), (None, 0));
+    }
+
+    /// RFC 6525 §5.1.2: a stream is named once, when nothing of it waits, and may be reset again when that was answered.
+    #[test]
+    fn streams_are_named_for_a_reset_once() {
+        let mut queue = queue(&[(2, 10)]);
+        assert!(queue.take_resettable(9).is_empty());
+        for stream in [1, 1, 2, 3] {
+            queue.want_reset(stream);
+        }
+        assert_eq!(queue.take_resettable(1), [1]);
+        queue.want_reset(1);
+        assert_eq!(queue.take_resettable(9), [3]);
+        assert!(queue.next_fragment(Instant::now(), 100, false).is_some());
+        assert_eq!(queue.take_resettable(9), [2]);
+        assert!(queue.take_resettable(9).is_empty());
+        queue.reset_answered(1, true);
+        queue.want_reset(1);
+        assert_eq!(queue.take_resettable(9), [1]);
     }
 
     #[test]

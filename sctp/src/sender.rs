@@ -207,7 +207,9 @@ impl Sender {
         if self.is_forced {
             return true;
         }
-        if self.flight.bytes() >= self.control.window() {
+        // Only the oldest is sent again, for it is to be seen whether the others need it (RFC 5682 §3.1 step 1).
+        let is_waiting = self.suspicion == Suspicion::Retransmitted && self.flight.bytes() > 0;
+        if is_waiting || self.flight.bytes() >= self.control.window() {
             self.was_window_limited = true;
             return false;
         }

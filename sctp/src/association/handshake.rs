@@ -280,6 +280,8 @@ impl Association {
         self.state = State::Established;
         self.shutdown_at = None;
         self.heartbeats = Heartbeats::default();
+        self.shutdown_guard = None;
+        self.hear_answer();
         self.heartbeat_at = self.config.heartbeat.map(|wait| now + wait);
         self.events.push_back(Event::Restarted);
     }

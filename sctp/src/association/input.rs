@@ -131,7 +131,7 @@ impl Association {
             return Err(PeerFault::Closed);
         }
         match chunk.kind {
-            DATA => self.handle_data(chunk)?,
+            DATA => self.handle_data(now, chunk)?,
             INIT => {
                 // Alone in its packet (RFC 9260 §3.3.2).
                 if chunk.value.len() + limits::COMMON_HEADER + 4 + 3 < packet {
@@ -150,6 +150,7 @@ impl Association {
                     return Err(PeerFault::Unexpected(SACK));
                 }
                 self.sender.handle_sack(now, &sack, &mut self.stats)?;
+                self.hear_answer();
             }
             HEARTBEAT => {
                 // It comes back unchanged or not at all (RFC 9260 §8.3).
@@ -158,7 +159,10 @@ impl Association {
                 }
                 self.pending.heartbeat_ack = Some(Box::from(chunk.value));
             }
-            HEARTBEAT_ACK => self.handle_heartbeat_ack(now, chunk.value)?,
+            HEARTBEAT_ACK => {
+                self.handle_heartbeat_ack(now, chunk.value)?;
+                self.hear_answer();
+            }
             ABORT => {
                 self.close(Closed::RemoteAbort);
                 return Ok(Next::Stop);
@@ -205,7 +209,10 @@ impl Association {
         Ok(Next::Go)
     }
 
-    fn handle_data(&mut self, chunk: Chunk<'_>) -> Result<(), PeerFault> {
+    fn handle_data(&mut self, now: Instant, chunk: Chunk<'_>) -> Result<(), PeerFault> {
+        if self.state == State::ShutdownSent {
+            self.hear_before_shutdown(now);
+        }
         let Some(receiver) = &mut self.receiver else {
             return Err(PeerFault::Unexpected(DATA));
         };
@@ -214,12 +221,12 @@ impl Association {
             return Err(PeerFault::Unexpected(DATA));
         }
         let Some(data) = Data::read(chunk) else {
-            self.abort_for(CAUSE_PROTOCOL);
+            self.abort_for(CAUSE_PROTOCOL, &[]);
             return Err(PeerFault::Range(DATA));
         };
         if data.payload.is_empty() {
-            // RFC 9260 §6.2.
-            self.abort_for(CAUSE_NO_DATA);
+            // RFC 9260 §6.2, §3.3.10.9.
+            self.abort_for(CAUSE_NO_DATA, &data.tsn.to_be_bytes());
             return Err(PeerFault::Range(DATA));
         }
         receiver.handle_data(&data, &mut self.stats)

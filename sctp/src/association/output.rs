@@ -54,9 +54,9 @@ impl Association {
 
     /// What has a packet for itself. Whether there was something.
     fn write_setup(&mut self, now: Instant, writer: &mut Writer<'_>) -> bool {
-        if let Some(cause) = self.pending.abort.take() {
+        if let Some((cause, about)) = self.pending.abort.take() {
             writer.chunk(ABORT, 0, |body| {
-                write_last_parameter(body, cause, &[]);
+                write_last_parameter(body, cause, &about);
             });
             self.pending = Pending::default();
         } else if let Some(ack) = self.pending.init_ack.take() {

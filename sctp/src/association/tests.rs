@@ -2,7 +2,7 @@
 use super::*;
 use crate::chunk::{
     ABORT, BEGIN, COOKIE_ACK, DATA, Data, END, HEARTBEAT, HEARTBEAT_ACK, INIT, INIT_ACK, SACK,
-    SHUTDOWN, chunks, half, word,
+    SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, chunks, half, word,
 };
 use crate::error::PeerFault;
 use crate::event::Order;
@@ -452,6 +452,43 @@ fn unknown_chunks_are_treated_by_their_high_bits() {
     }
 }
 
+/// RFC 9260 §3.3.10: an ERROR or ABORT has a cause, its length, and what it is about.
+#[test]
+fn causes_say_what_they_are_about() {
+    let said = |packets: Vec<Vec<u8>>| {
+        let chunk = chunks(&packets[0][12..]).unwrap().next().unwrap();
+        (chunk.kind, chunk.value.to_vec())
+    };
+    // §3.3.10.6: the chunk that is unknown.
+    let mut pair = Pair::new();
+    let packet = pair.forge(|writer| {
+        writer.chunk(0x7f, 5, |body| body.extend_from_slice(b"what"));
+    });
+    pair.b.handle_packet(pair.now, &packet).unwrap();
+    let cause = [&[0, 6, 0, 12, 0x7f, 5, 0, 8][..], b"what"].concat();
+    let answer = packets(&mut pair.b, pair.now);
+    assert_eq!(said(answer), (crate::chunk::ERROR, cause));
+    // §3.3.10.9: the TSN of the DATA that has none.
+    let packet = pair.data(0, BEGIN | END, 0, b"");
+    assert!(pair.b.handle_packet(pair.now, &packet).is_err());
+    let cause = [&[0, 9, 0, 8][..], &pair.a.local_tsn.to_be_bytes()].concat();
+    let answer = packets(&mut pair.b, pair.now);
+    assert_eq!(said(answer), (ABORT, cause));
+    // §3.3.10.12: the user wants no more.
+    let mut pair = Pair::new();
+    pair.b.abort(pair.now);
+    let answer = packets(&mut pair.b, pair.now);
+    assert_eq!(said(answer), (ABORT, vec![0, 12, 0, 4]));
+    // §3.3.10.13: DATA without its head breaks the protocol.
+    let mut pair = Pair::new();
+    let packet = pair.forge(|writer| {
+        writer.chunk(DATA, 0, |body| body.extend_from_slice(b"short"));
+    });
+    assert!(pair.b.handle_packet(pair.now, &packet).is_err());
+    let answer = packets(&mut pair.b, pair.now);
+    assert_eq!(said(answer), (ABORT, vec![0, 13, 0, 4]));
+}
+
 /// RFC 9260 §8.3: an idle path is measured.
 #[test]
 fn idle_paths_have_heartbeats() {
@@ -561,6 +598,127 @@ fn answers_to_no_heartbeat_measure_nothing() {
     assert_eq!(pair.a.handle_packet(pair.now, &answers[0]), refused);
     assert_eq!(pair.a.handle_packet(pair.now, &answers[1]), Ok(()));
     assert_eq!(pair.a.handle_packet(pair.now, &answers[1]), refused);
+}
+
+/// A pair in which `a` bears so many timeouts in a row.
+fn bearing(max_timeouts: u32) -> Pair {
+    Pair::with(
+        Config {
+            max_timeouts: Some(max_timeouts),
+            ..config()
+        },
+        None,
+    )
+}
+
+/// Lets `a` wait for its timer, and drops what it sends unless it is to be heard. The kinds of chunks that it sent.
+fn wait(pair: &mut Pair, is_heard: bool) -> Vec<u8> {
+    pair.now = pair.a.poll_timeout().unwrap().max(pair.now);
+    pair.a.handle_timeout(pair.now);
+    let sent = packets(&mut pair.a, pair.now);
+    if is_heard {
+        for packet in &sent {
+            pair.b.handle_packet(pair.now, packet).unwrap();
+        }
+        pair.exchange();
+    }
+    sent.iter().flat_map(|packet| kinds(packet)).collect()
+}
+
+/// RFC 9260 §8.1, §8.2: more timeouts in a row than are borne end the association, and it says so.
+#[test]
+fn a_dead_peer_is_found_with_data_under_way() {
+    let mut pair = bearing(4);
+    pair.send(b"into the dark");
+    let _ = packets(&mut pair.a, pair.now);
+    // An answer in time begins the count anew.
+    while pair.a.stats().timeouts < 3 {
+        wait(&mut pair, false);
+    }
+    while pair.a.buffered_total() > 0 {
+        wait(&mut pair, true);
+    }
+    assert!(!pair.a.is_closed());
+    let _ = events(&mut pair.a);
+    let before = pair.a.stats().timeouts;
+    pair.send(b"again");
+    let _ = packets(&mut pair.a, pair.now);
+    let mut last = Vec::new();
+    while !pair.a.is_closed() {
+        assert!(pair.a.stats().timeouts - before <= 4);
+        last = wait(&mut pair, false);
+    }
+    assert_eq!(pair.a.stats().timeouts - before, 5);
+    assert_eq!(last, [ABORT]);
+    assert_eq!(events(&mut pair.a), [Event::Closed(Closed::TimedOut)]);
+    assert_eq!(pair.a.poll_timeout(), None);
+}
+
+/// RFC 9260 §8.1, §8.3: heartbeats without answer count as much as timeouts do, so that a peer is found dead that nothing is sent to.
+#[test]
+fn a_dead_peer_is_found_when_idle() {
+    let mut pair = bearing(4);
+    let mut beats = 0;
+    while beats < 4 {
+        beats += u32::from(wait(&mut pair, false) == [HEARTBEAT]);
+    }
+    // An answer in time begins the count anew.
+    while !wait(&mut pair, true).contains(&HEARTBEAT) {}
+    assert!(!pair.a.is_closed());
+    let begin = pair.now;
+    beats = 0;
+    let mut last = Vec::new();
+    while !pair.a.is_closed() {
+        assert!(beats <= 5);
+        last = wait(&mut pair, false);
+        beats += u32::from(last == [HEARTBEAT]);
+    }
+    assert_eq!((beats, last), (5, vec![ABORT]));
+    assert_eq!(events(&mut pair.a), [Event::Closed(Closed::TimedOut)]);
+    assert!(pair.now - begin < 6 * limits::HEARTBEAT_INTERVAL);
+}
+
+/// RFC 9260 §8.1: both count together, and an answer to either clears both.
+#[test]
+fn timeouts_and_heartbeats_count_together() {
+    let mut pair = bearing(3);
+    let miss_two = |pair: &mut Pair| {
+        let mut beats = 0;
+        while beats < 2 {
+            beats += u32::from(wait(pair, false) == [HEARTBEAT]);
+        }
+        wait(pair, false);
+    };
+    miss_two(&mut pair);
+    pair.send(b"heard");
+    pair.exchange();
+    assert_eq!(pair.a.buffered_total(), 0);
+    miss_two(&mut pair);
+    assert!(!pair.a.is_closed());
+    pair.send(b"x");
+    let _ = packets(&mut pair.a, pair.now);
+    while !pair.a.is_closed() {
+        wait(&mut pair, false);
+    }
+    assert_eq!(pair.a.stats().timeouts, 2);
+}
+
+/// By default ICE watches the path (RFC 7675), and silence never ends an association.
+#[test]
+fn silence_is_borne_where_something_else_watches() {
+    let mut pair = Pair::new();
+    let begin = pair.now;
+    while pair.now - begin < Duration::from_secs(3_600) {
+        wait(&mut pair, false);
+    }
+    pair.send(b"x");
+    while pair.now - begin < Duration::from_secs(7_200) {
+        wait(&mut pair, false);
+    }
+    assert!(!pair.a.is_closed());
+    while pair.a.buffered_total() > 0 {
+        wait(&mut pair, true);
+    }
 }
 
 /// RFC 9260 §5.2.4 case D: a COOKIE ECHO again is answered again.
@@ -687,6 +845,125 @@ fn shutdown_waits_for_what_is_under_way() {
     let packets = packets(&mut pair.b, pair.now);
     assert!(kinds(&packets[0]).contains(&DATA));
     assert!(!pair.b.is_closed());
+}
+
+/// A side that was told of a shutdown of `a`, and does not answer.
+fn shutting_down() -> Pair {
+    let mut pair = Pair::new();
+    std::mem::swap(&mut pair.a, &mut pair.b);
+    pair.b.shutdown(pair.now);
+    let sent = packets(&mut pair.b, pair.now);
+    assert_eq!(kinds(&sent[0]), [SHUTDOWN]);
+    pair
+}
+
+/// RFC 9260 §9.2: in SHUTDOWN-SENT each packet with DATA is answered by a SHUTDOWN that says how far we are, with a SACK if that does
+/// not say all, and T2-shutdown begins anew.
+#[test]
+fn data_is_answered_by_a_shutdown() {
+    let mut pair = shutting_down();
+    let first = pair.a.local_tsn;
+    for (ahead, cumulative, has_sack) in [
+        (0, 0, false),
+        // One is missing, then comes, and comes again.
+        (2, 0, true),
+        (1, 2, false),
+        (1, 2, true),
+    ] {
+        pair.now += 10 * MS;
+        let data = pair.data(ahead, BEGIN | END, ahead as u16, b"late");
+        pair.b.handle_packet(pair.now, &data).unwrap();
+        let answer = packets(&mut pair.b, pair.now);
+        assert_eq!(answer.len(), 1);
+        let shutdown = chunks(&answer[0][12..]).unwrap().next().unwrap();
+        assert_eq!(shutdown.kind, SHUTDOWN);
+        assert_eq!(
+            word(shutdown.value, 0),
+            Some(first.wrapping_add(cumulative))
+        );
+        assert_eq!(kinds(&answer[0]).contains(&SACK), has_sack, "{ahead}");
+        assert_eq!(
+            pair.b.shutdown_at,
+            Some(pair.now + pair.b.sender.rtt.timeout())
+        );
+    }
+    assert_eq!(pair.b.waiting(1), 3);
+}
+
+/// RFC 9260 §9.2: both ask at once. Each answers the SHUTDOWN by a SHUTDOWN ACK, and that by the end.
+#[test]
+fn shutdowns_may_cross() {
+    let mut pair = Pair::new();
+    pair.a.shutdown(pair.now);
+    pair.b.shutdown(pair.now);
+    for expected in [SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE] {
+        let there = packets(&mut pair.a, pair.now);
+        let back = packets(&mut pair.b, pair.now);
+        for (packets, end) in [(there, &mut pair.b), (back, &mut pair.a)] {
+            assert_eq!((packets.len(), kinds(&packets[0])), (1, vec![expected]));
+            // The SHUTDOWN COMPLETE comes to a side that is over.
+            let is_over = expected == SHUTDOWN_COMPLETE;
+            let result = end.handle_packet(pair.now, &packets[0]);
+            assert_eq!(
+                result,
+                if is_over {
+                    Err(PeerFault::Closed)
+                } else {
+                    Ok(())
+                }
+            );
+        }
+    }
+    for end in [&mut pair.a, &mut pair.b] {
+        assert_eq!(events(end), [Event::Closed(Closed::Shutdown)]);
+        assert!(packets(end, pair.now).is_empty());
+    }
+}
+
+/// RFC 9260 §9.2: a SHUTDOWN or INIT that comes again in SHUTDOWN-ACK-SENT is answered by the SHUTDOWN ACK again.
+#[test]
+fn a_lost_shutdown_ack_is_repeated() {
+    let mut pair = shutting_down();
+    let again = |pair: &mut Pair| {
+        pair.pass(pair.b.sender.rtt.timeout());
+        packets(&mut pair.b, pair.now).pop().unwrap()
+    };
+    for _ in 0..3 {
+        let shutdown = again(&mut pair);
+        assert_eq!(kinds(&shutdown), [SHUTDOWN]);
+        pair.a.handle_packet(pair.now, &shutdown).unwrap();
+        let answer = packets(&mut pair.a, pair.now);
+        assert_eq!(kinds(&answer[0]), [SHUTDOWN_ACK]);
+    }
+    let mut other = Association::connect(pair.now, config(), 9);
+    let init = packets(&mut other, pair.now).pop().unwrap();
+    pair.a.handle_packet(pair.now, &init).unwrap();
+    let answer = packets(&mut pair.a, pair.now);
+    assert_eq!(kinds(&answer[0]), [SHUTDOWN_ACK]);
+}
+
+/// RFC 9260 §9.2: T5-shutdown-guard ends a shutdown that the other side never lets come to its end, by an ABORT.
+#[test]
+fn a_shutdown_is_guarded_against_data_without_end() {
+    let mut pair = shutting_down();
+    let begin = pair.now;
+    let mut ahead = 0;
+    while !pair.b.is_closed() {
+        assert!(pair.now - begin < 2 * limits::SHUTDOWN_GUARD);
+        let data = pair.data(ahead, BEGIN | END, ahead as u16, b"more");
+        pair.b.handle_packet(pair.now, &data).unwrap();
+        assert!(kinds(&packets(&mut pair.b, pair.now)[0]).contains(&SHUTDOWN));
+        assert!(pair.b.receive(1).is_some());
+        ahead += 1;
+        pair.now += 100 * MS;
+        pair.b.handle_timeout(pair.now);
+    }
+    assert_eq!(pair.now - begin, limits::SHUTDOWN_GUARD);
+    assert_eq!(
+        events(&mut pair.b).pop(),
+        Some(Event::Closed(Closed::TimedOut))
+    );
+    assert_eq!(kinds(&packets(&mut pair.b, pair.now)[0]), [ABORT]);
 }
 
 /// RFC 9260 §8.4 rule 5: a SHUTDOWN COMPLETE that was lost is said again, by a side that is over.

@@ -10,11 +10,16 @@ use crate::flight::State;
 use crate::stats::Stats;
 use crate::tsn;
 
-/// The newest chunk among those that a SACK acknowledged, and its round trip if it was sent once.
+/// What one SACK acknowledged.
 #[derive(Default)]
-struct Newest {
+struct Arrivals {
+    /// Number of the newest packet of which a chunk arrived, and its round trip if that chunk was sent once.
     number: u64,
     rtt: Option<Duration>,
+    /// A chunk that was sent once is among them.
+    has_original: bool,
+    /// The newest packet, and its round trip, of those that a timeout had given up though nothing was wrong with them.
+    spurious: Option<(u64, Duration)>,
 }
 
 impl Sender {
@@ -35,11 +40,10 @@ impl Sender {
         let prior_flight = self.flight.bytes();
         let has_advanced = cumulative >= self.flight.base();
         let mut bytes = 0;
-        let mut newest = Newest::default();
-        let mut is_spurious = false;
+        let mut arrivals = Arrivals::default();
         let mut from = self.flight.base();
         while let Some(tsn) = self.flight.next_missing(from, cumulative + 1) {
-            bytes += self.acknowledge(now, tsn, &mut newest, &mut is_spurious);
+            bytes += self.acknowledge(now, tsn, &mut arrivals);
             from = tsn + 1;
         }
         while let Some(sent) = self.flight.pop(cumulative) {
@@ -57,7 +61,7 @@ impl Sender {
             first_reported.get_or_insert(start);
             let mut from = start;
             while let Some(tsn) = self.flight.next_missing(from, end + 1) {
-                bytes += self.acknowledge(now, tsn, &mut newest, &mut is_spurious);
+                bytes += self.acknowledge(now, tsn, &mut arrivals);
                 from = tsn + 1;
             }
             covered = end;
@@ -72,16 +76,27 @@ impl Sender {
         if sack.duplicates() > 0 {
             self.rack.note_duplicate(self.next_number);
         }
-        if is_spurious && let Some((mark, _)) = self.timeout_mark.take() {
+        if let Some((number, rtt)) = arrivals.spurious
+            && let Some((mark, _)) = self.timeout_mark.take()
+        {
             stats.spurious_timeouts += 1;
             self.flight.unlose(mark);
+            self.rack.undo(number, rtt);
             self.control.timeout_was_spurious();
         }
-        self.timeout_mark
-            .take_if(|(_, end)| *end <= self.flight.base());
+        let base = self.flight.base();
+        if self.timeout_mark.take_if(|(_, end)| *end <= base).is_some() {
+            self.control.timeout_was_real();
+        }
         self.suspicion = match self.suspicion {
             Suspicion::Retransmitted if has_advanced && self.timeout_mark.is_some() => {
                 Suspicion::Testing(2)
+            }
+            // Chunks that left with the oldest one say no more than it does.
+            before @ Suspicion::Testing(_)
+                if !arrivals.has_original && self.timeout_mark.is_some() =>
+            {
+                before
             }
             before if bytes == 0 && !has_advanced => before,
             _ => Suspicion::None,
@@ -92,7 +107,7 @@ impl Sender {
             self.probes_in_row = 0;
             self.rtt.restore();
         }
-        if let Some(rtt) = newest.rtt {
+        if let Some(rtt) = arrivals.rtt {
             self.rtt.sample(now, rtt);
         }
         let reorder_at = self.find_lost(now, stats);
@@ -105,7 +120,7 @@ impl Sender {
             bytes,
             flight: self.flight.bytes(),
             delivered: self.rate.delivered,
-            rtt: newest.rtt,
+            rtt: arrivals.rtt,
             rate: sample,
             is_window_limited,
             is_recovering: self.is_recovering(),
@@ -129,13 +144,7 @@ impl Sender {
     }
 
     /// One chunk has arrived. Its size.
-    fn acknowledge(
-        &mut self,
-        now: Instant,
-        tsn: u64,
-        newest: &mut Newest,
-        is_spurious: &mut bool,
-    ) -> u64 {
+    fn acknowledge(&mut self, now: Instant, tsn: u64, arrivals: &mut Arrivals) -> u64 {
         let Some(before) = self.flight.acknowledge(tsn) else {
             return 0;
         };
@@ -149,17 +158,21 @@ impl Sender {
             return size;
         }
         let is_first = sent.transmissions == 1;
-        if newest.number <= sent.number {
-            newest.number = sent.number;
+        if arrivals.number <= sent.number {
+            arrivals.number = sent.number;
             // Older ones in the same report may have arrived long ago.
-            newest.rtt = is_first.then_some(passed);
+            arrivals.rtt = is_first.then_some(passed);
         }
         if is_first {
             self.rack.note_order(tsn);
-            *is_spurious |= before == State::Lost
+            let was_given_up = before == State::Lost
                 && self
                     .timeout_mark
                     .is_some_and(|(mark, _)| sent.number < mark);
+            if was_given_up {
+                arrivals.spurious = arrivals.spurious.max(Some((sent.number, passed)));
+            }
+            arrivals.has_original = true;
         }
         // A repeated chunk that is acknowledged this fast: the first one did it (RFC 8985 §6.2 step 2).
         let is_ambiguous = !is_first && self.rtt.least().is_some_and(|least| passed < least);

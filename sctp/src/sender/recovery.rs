@@ -55,6 +55,13 @@ impl Rack {
         }
     }
 
+    /// The last timeout was none: what seemed to answer a chunk sent after it answered the one before, and says nothing of how long a
+    /// packet takes. What arrived of packets from before the timeout does.
+    pub(crate) fn undo(&mut self, number: u64, rtt: Duration) {
+        self.number = number;
+        self.rtt = rtt;
+    }
+
     /// The other side had something twice: we were too fast to call it lost (step 4). Once a round.
     pub(crate) fn note_duplicate(&mut self, next_number: u64) {
         if self.number >= self.duplicate_round {

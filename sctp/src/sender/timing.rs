@@ -112,8 +112,9 @@ impl Sender {
             .get_or_insert((self.next_number, self.flight.end()));
         self.lose_all(now, stats);
         self.event_end = self.next_number;
-        self.suspicion = Suspicion::Retransmitted;
+        self.suspicion = Suspicion::None;
         if !is_window_closed {
+            self.suspicion = Suspicion::Retransmitted;
             self.control.timed_out(now, self.flight.bytes());
         }
         self.rtt.back_off();

@@ -51,7 +51,7 @@ fn forged_cookies_are_refused() {
     assert!(ours.is_connected());
 }
 
-/// RFC 9260 §5.2.6: a cookie that is too old is answered with an ERROR that says by how much.
+/// RFC 9260 §5.2.6, §3.3.10.3: a cookie that is too old is answered with an ERROR that says by how much.
 #[test]
 fn stale_cookies_are_reported() {
     let now = Instant::now();

@@ -1,12 +1,13 @@
 //! SACKs that lie, and windows that never open (RFC 9260 §6.1, §6.2.1).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lkstream_sctp::PeerFault;
 
 use crate::link::Endpoint;
-use crate::link::script::{Chunk, DATA, SACK, answers, kinds, packet};
+use crate::link::script::{Chunk, DATA, SACK, answers, kinds, packet, word};
 use crate::plain;
 
 /// RFC 9260 §6.2.1: a report of what was never sent is refused as a whole, a block of it as a block.
@@ -203,6 +204,57 @@ fn what_was_taken_back_is_sent_again() {
             .map(|(from, to)| u64::from(to - from) + 1)
             .sum::<u64>();
         assert!(again >= missing, "{again} of {missing}: {kept:?}");
+    }
+}
+
+/// RFC 9260 §6.2.1: the same when the other side says it once and then nothing more, the oldest chunk or one in the middle: a timer
+/// runs although nothing is in flight, and each missing chunk is sent again.
+#[test]
+fn what_was_taken_back_once_is_sent_again() {
+    // How many of ten chunks are reported up to the first gap, and blocks after it, once and then differently.
+    type Report<'a> = (u32, &'a [(u16, u16)]);
+    let cases: [[Report<'_>; 2]; 4] = [
+        [(0, &[(2, 10)]), (1, &[(3, 9)])],
+        [(0, &[(2, 10)]), (1, &[(2, 9)])],
+        [(0, &[(1, 10)]), (0, &[(3, 10)])],
+        [(0, &[(2, 10)]), (0, &[(2, 3), (6, 10)])],
+    ];
+    for [reported, kept] in cases {
+        let (mut ours, script, start) = plain();
+        for _ in 0..10 {
+            ours.write(start, 1, Bytes::from(vec![1; 10]));
+        }
+        assert_eq!(data(&answers(&mut ours, start)), 10);
+        let mut now = start;
+        for (cumulative, blocks) in [reported, kept] {
+            now += Duration::from_millis(10);
+            script.say(
+                &mut ours,
+                now,
+                &[script.sack(cumulative, 100_000, blocks, 0)],
+            );
+        }
+        let (cumulative, blocks) = kept;
+        let mut missing: BTreeSet<u32> = (cumulative + 1..=10).collect();
+        for (from, to) in blocks {
+            (u32::from(*from)..=u32::from(*to)).for_each(|at| {
+                missing.remove(&(cumulative + at));
+            });
+        }
+        while !missing.is_empty() && now - start < Duration::from_secs(2) {
+            // What lies between others that are still reported shows when the cumulative point comes to it.
+            if missing == BTreeSet::from([4, 5]) {
+                script.say(&mut ours, now, &[script.sack(3, 100_000, &[(3, 7)], 0)]);
+            }
+            for chunk in answers(&mut ours, now) {
+                if chunk.kind == DATA {
+                    missing.remove(&(word(&chunk.value, 0).wrapping_sub(script.peer_tsn) + 1));
+                }
+            }
+            now = ours.next_timeout().expect("a timer").max(now);
+            ours.timeout(now);
+        }
+        assert!(missing.is_empty(), "{missing:?}: {kept:?}");
     }
 }
 

@@ -9,6 +9,7 @@ mod everything;
 mod losses;
 mod outages;
 mod partial;
+mod repairs;
 mod resets;
 mod setup;
 mod windows;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use lkstream_sctp::Config;
 
-use crate::link::{Endpoint, config, pair};
+use crate::link::{Endpoint, Path, config, pair};
 use crate::{ms, path};
 
 /// RFC 9260 §6.2, §6.1 A: a reader that stops closes the window; nothing is lost, and it goes on at once when it reads again.
@@ -96,4 +97,29 @@ fn numbers_of_a_stream_never_span_half_their_range() {
     // So many waited behind the lost one that the bound was what held back the rest.
     assert!((25_000..32_767).contains(&most), "{most}");
     assert_eq!(world.b.association.stats().chunks_refused, 0);
+}
+
+/// A path with a product of rate and round trip above 8 MB has as much in flight: the largest window does not bound it.
+#[test]
+fn a_long_fat_path_is_filled() {
+    let wide = Path {
+        rate: Some(100_000_000),
+        queue: 4_000_000,
+        ..path(100)
+    };
+    let large = Config {
+        packet: 10_000,
+        receive_window: 32 * 1024 * 1024,
+        receive_window_limit: 32 * 1024 * 1024,
+        send_buffer: 32 * 1024 * 1024,
+        ..config()
+    };
+    let mut world = pair(1, wide, (large.clone(), large));
+    world.connect();
+    let mut most = 0;
+    for _ in 0..60 {
+        world.throughput(Duration::ZERO, ms(50), 32_000_000);
+        most = most.max(world.a.association.stats().flight);
+    }
+    assert!(most > 8 * 1024 * 1024, "{most}");
 }
