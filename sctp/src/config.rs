@@ -46,7 +46,8 @@ pub struct Config {
     pub congestion: Congestion,
     /// Whether packets go without checksum when both sides agree.
     pub checksum: Checksum,
-    /// Timeouts in a row after which the association is lost; `None` when something else watches the path, as ICE does.
+    /// Timeouts and heartbeats without answer in a row, together, after which the association is lost (RFC 9260 §8.1); `None` when something
+    /// else watches the path, as ICE does.
     pub max_timeouts: Option<u32>,
     /// How often an idle path is measured; `None` for never. One that data comes in on is measured in any case.
     pub heartbeat: Option<Duration>,

@@ -62,7 +62,7 @@ pub(crate) trait Controller: Debug + Send + Sync {
     fn timeout_was_spurious(&mut self);
 
     /// The last timeout was one: what was before it does not come back.
-    fn timeout_was_real(&mut self) {}
+    fn timeout_was_real(&mut self);
 
     /// Bytes that may be in flight.
     fn window(&self) -> u64;

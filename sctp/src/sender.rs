@@ -78,6 +78,8 @@ pub(crate) struct Sender {
     advanced: u64,
     is_forward_due: bool,
     forward_sent_at: Option<Instant>,
+    /// Up to where the last one skipped.
+    forward_until: u64,
 }
 
 impl Sender {
@@ -93,6 +95,7 @@ impl Sender {
         Self {
             queue: Queue::default(),
             advanced: flight.base() - 1,
+            forward_until: flight.base() - 1,
             flight,
             rtt: Rtt::default(),
             rate: Rate::new(now),
@@ -253,6 +256,7 @@ impl Sender {
         });
         self.is_forward_due = false;
         self.forward_sent_at = Some(now);
+        self.forward_until = until;
         if self.timer.is_none() {
             self.timer = Some((now + self.rtt.timeout(), Timer::Timeout));
         }
@@ -324,7 +328,7 @@ impl Sender {
                 .get(tsn)
                 .filter(|sent| sent.state == State::Lost)
             else {
-                self.advance(now, true);
+                self.advance(now, false);
                 continue;
             };
             let size = sent.size();

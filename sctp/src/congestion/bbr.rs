@@ -86,7 +86,9 @@ pub(crate) struct Bbr {
     window_gain: f64,
     pacing_rate: f64,
     window: u64,
+    /// Before the look for the least round trip.
     prior_window: u64,
+    before_timeout: Option<u64>,
     has_rtt: bool,
 
     // Rounds.
@@ -140,6 +142,7 @@ impl Bbr {
             pacing_rate: STARTUP_PACING * nominal,
             window,
             prior_window: 0,
+            before_timeout: None,
             has_rtt: false,
             round: 0,
             next_round_delivered: 0,
@@ -367,7 +370,7 @@ impl Bbr {
 
     fn check_probe_rtt(&mut self, ack: &Acknowledged) {
         if self.state != State::ProbeRtt && self.round_trip.is_probe_due && !self.idle_restart {
-            self.save_window();
+            self.prior_window = self.window;
             self.enter(State::ProbeRtt);
             self.probe_rtt_done_at = None;
             self.phase = AckPhase::Stopping;
@@ -404,14 +407,6 @@ impl Bbr {
         } else {
             self.enter(State::Startup);
         }
-    }
-
-    fn save_window(&mut self) {
-        self.prior_window = if self.state == State::ProbeRtt {
-            self.prior_window.max(self.window)
-        } else {
-            self.window
-        };
     }
 
     // ---- What follows for the sender
@@ -491,13 +486,20 @@ impl Controller for Bbr {
     }
 
     fn timed_out(&mut self, _: Instant, flight: u64) {
-        self.save_window();
+        // Of several in a row the first tells what it was.
+        self.before_timeout.get_or_insert(self.window);
         self.window = flight + self.packet;
     }
 
     fn timeout_was_spurious(&mut self) {
-        self.window = self.window.max(self.prior_window);
-        self.reset_short_term();
+        if let Some(window) = self.before_timeout.take() {
+            self.window = self.window.max(window);
+            self.reset_short_term();
+        }
+    }
+
+    fn timeout_was_real(&mut self) {
+        self.before_timeout = None;
     }
 
     fn window(&self) -> u64 {
@@ -510,5 +512,29 @@ impl Controller for Bbr {
 
     fn is_probing_rtt(&self) -> bool {
         self.state == State::ProbeRtt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5682 §3.2: also when there were several.
+    #[test]
+    fn timeouts_that_were_none_leave_the_window_as_it_was() {
+        let now = Instant::now();
+        let mut bbr = Bbr::new(now, 1_200, 1);
+        let window = bbr.window();
+        bbr.timed_out(now, 0);
+        bbr.timed_out(now, 0);
+        assert_eq!(bbr.window(), 1_200);
+        bbr.timeout_was_spurious();
+        assert_eq!(bbr.window(), window);
+        // A real one is not undone by a later one.
+        bbr.timed_out(now, 0);
+        bbr.timeout_was_real();
+        bbr.timed_out(now, 0);
+        bbr.timeout_was_spurious();
+        assert_eq!(bbr.window(), 1_200);
     }
 }

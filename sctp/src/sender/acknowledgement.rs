@@ -125,7 +125,7 @@ impl Sender {
             is_window_limited,
             is_recovering: self.is_recovering(),
         });
-        self.advance(now, has_advanced);
+        self.advance(now, false);
         if bytes > 0 || has_advanced || reorder_at.is_some() {
             self.arm(now, reorder_at);
         }

@@ -1,6 +1,6 @@
 //! Which chunks are lost (RFC 8985 §6.2), and which of those are not worth sending again (RFC 3758 §3.5).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Sender;
 use crate::congestion::Lost;
@@ -8,6 +8,9 @@ use crate::flight::State;
 use crate::limits::PEER_SACK_DELAY;
 use crate::queue::Worth;
 use crate::stats::Stats;
+
+/// What is given up is not said more often, even where a round trip takes less; RFC 3758 §3.5 C4 allows to wait for 200 ms.
+const FORWARD_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Sender {
     pub(super) fn is_recovering(&self) -> bool {
@@ -72,9 +75,9 @@ impl Sender {
         }
     }
 
-    /// Moves the point up to which nothing is expected any more (RFC 3758 §3.5 C2, C3).
-    pub(super) fn advance(&mut self, now: Instant, has_advanced: bool) {
-        let before = self.advanced;
+    /// Moves the point up to which nothing is expected any more, and says so (RFC 3758 §3.5 C2, C3): at once what is new or must be said, and
+    /// otherwise once a round trip, since each time costs a look at all that is skipped.
+    pub(super) fn advance(&mut self, now: Instant, is_forced: bool) {
         self.advanced = self.advanced.max(self.flight.base() - 1);
         while self
             .flight
@@ -88,10 +91,11 @@ impl Sender {
             return;
         }
         let wait = self.rtt.smoothed().unwrap_or(PEER_SACK_DELAY);
+        let wait = wait.max(FORWARD_INTERVAL);
         let is_old = self
             .forward_sent_at
             .is_none_or(|at| now.saturating_duration_since(at) >= wait);
-        self.is_forward_due |= has_advanced || is_old || self.advanced > before;
+        self.is_forward_due |= is_forced || is_old || self.advanced > self.forward_until;
     }
 
     pub(super) fn lose_all(&mut self, now: Instant, stats: &mut Stats) {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lkstream_sctp::PeerFault;
+use lkstream_sctp::{Delivery, PeerFault, Reliability};
 
 use crate::link::Endpoint;
-use crate::link::script::{Chunk, DATA, SACK, answers, kinds, packet, word};
+use crate::link::script::{Chunk, DATA, FORWARD_TSN, SACK, answers, kinds, packet, word};
 use crate::plain;
 
 /// RFC 9260 §6.2.1: a report of what was never sent is refused as a whole, a block of it as a block.
@@ -256,6 +256,44 @@ fn what_was_taken_back_once_is_sent_again() {
         }
         assert!(missing.is_empty(), "{missing:?}: {kept:?}");
     }
+}
+
+/// RFC 3758 §3.5 C3: what is given up is told anew once a round trip, however the other side moves through it; each time costs a look at
+/// all of it.
+#[test]
+fn skips_are_not_told_for_every_report() {
+    let (mut ours, script, start) = plain();
+    let delivery = Delivery {
+        reliability: Reliability::Lifetime(Duration::from_millis(100)),
+        ..Delivery::default()
+    };
+    let mut now = start;
+    for _ in 0..1_000 {
+        ours.send(now, 1, delivery, Bytes::from_static(b"given up"));
+    }
+    let mut sent = 0;
+    for _ in 0..50 {
+        sent += data(&answers(&mut ours, now));
+        now += Duration::from_millis(1);
+    }
+    let skips = |chunks: Vec<Chunk>| {
+        chunks
+            .iter()
+            .filter(|chunk| chunk.kind == FORWARD_TSN)
+            .count()
+    };
+    let mut told = 0;
+    while told == 0 {
+        now = ours.next_timeout().unwrap().max(now);
+        ours.timeout(now);
+        told += skips(answers(&mut ours, now));
+    }
+    for count in 0..sent as u32 - 10 {
+        now += Duration::from_micros(100);
+        script.say(&mut ours, now, &[script.sack(count, 100_000, &[], 0)]);
+        told += skips(answers(&mut ours, now));
+    }
+    assert!(sent > 200 && (1..=20).contains(&told), "{told} for {sent}");
 }
 
 fn data(chunks: &[Chunk]) -> usize {
