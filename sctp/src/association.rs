@@ -475,7 +475,8 @@ impl Association {
         if self.heartbeat_at.is_some_and(|at| at <= now) {
             if self.sender.is_idle() {
                 self.pending.heartbeat = true;
-                self.heartbeat_until = Some(now + self.sender.rtt.timeout());
+                let until = now + self.sender.rtt.timeout();
+                self.heartbeat_until.get_or_insert(until);
             }
             self.heartbeat_at = self.config.heartbeat.map(|wait| now + wait);
             self.shrink();

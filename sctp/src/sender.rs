@@ -78,7 +78,7 @@ pub(crate) struct Sender {
     advanced: u64,
     is_forward_due: bool,
     forward_sent_at: Option<Instant>,
-    /// Up to where the last one skipped.
+    /// What was given up when the last one left.
     forward_until: u64,
 }
 
@@ -193,7 +193,7 @@ impl Sender {
         self.is_probe_due = false;
         if let Suspicion::Testing(left) = self.suspicion {
             if self.has_peer_window() {
-                return left > 0;
+                return left > 0 || self.is_forced;
             }
             self.suspicion = Suspicion::None;
         }
@@ -256,7 +256,7 @@ impl Sender {
         });
         self.is_forward_due = false;
         self.forward_sent_at = Some(now);
-        self.forward_until = until;
+        self.forward_until = self.advanced;
         if self.timer.is_none() {
             self.timer = Some((now + self.rtt.timeout(), Timer::Timeout));
         }
@@ -272,9 +272,7 @@ impl Sender {
         let room_before = writer.room();
         let immediate = if was_forced { IMMEDIATE } else { 0 };
         let is_testing = matches!(self.suspicion, Suspicion::Testing(_));
-        if let Suspicion::Testing(left) = &mut self.suspicion {
-            *left = left.saturating_sub(1);
-        } else {
+        if !is_testing {
             self.write_lost(now, writer, immediate, stats);
         }
         while (is_testing || !self.flight.has_lost()) && self.has_peer_window() {
@@ -303,8 +301,16 @@ impl Sender {
                 stats.chunks_sent += 1;
             }
         }
+        if is_testing && writer.room() == room_before && self.flight.has_lost() {
+            // What waited has expired: there is nothing new to test with.
+            self.suspicion = Suspicion::None;
+            self.write_lost(now, writer, immediate, stats);
+        }
         if writer.room() == room_before {
             return;
+        }
+        if let Suspicion::Testing(left) = &mut self.suspicion {
+            *left = left.saturating_sub(1);
         }
         self.next_number += 1;
         self.pacer.sent(room_before - writer.room());

@@ -238,7 +238,7 @@ fn long_neither_starves_beside_cubic_on_many_paths() {
                     println!(
                         "{kinds:?}, {rate} B/s, {rtt} ms, {products} products: {parts:.2?}, mean {mean:.2}"
                     );
-                    assert!((0.2..0.8).contains(&mean));
+                    assert!((0.15..0.85).contains(&mean));
                 }
             }
         }

@@ -162,6 +162,7 @@ impl Association {
             HEARTBEAT_ACK => {
                 self.handle_heartbeat_ack(now, chunk.value)?;
                 self.hear_answer();
+                self.sender.timeouts_in_row = 0;
             }
             ABORT => {
                 self.close(Closed::RemoteAbort);

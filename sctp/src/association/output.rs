@@ -20,10 +20,11 @@ impl Association {
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<usize> {
         self.tick(now);
         self.write_packet(now, buffer).or_else(|| {
-            // All that was to be sent again was given up instead: that is to be told.
-            self.sender
-                .is_forward_due()
-                .then(|| self.write_packet(now, buffer))?
+            // All that was to be sent was given up instead: that is to be told, and a shutdown may have waited for it.
+            self.follow_shutdown(now);
+            let is_due =
+                self.sender.is_forward_due() || self.pending.shutdown || self.pending.shutdown_ack;
+            is_due.then(|| self.write_packet(now, buffer))?
         })
     }
 

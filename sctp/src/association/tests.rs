@@ -5,7 +5,7 @@ use crate::chunk::{
     SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, chunks, half, word,
 };
 use crate::error::PeerFault;
-use crate::event::Order;
+use crate::event::{Order, Reliability};
 use crate::packet::{Header, Writer};
 
 const MS: Duration = Duration::from_millis(1);
@@ -845,6 +845,22 @@ fn shutdown_waits_for_what_is_under_way() {
     let packets = packets(&mut pair.b, pair.now);
     assert!(kinds(&packets[0]).contains(&DATA));
     assert!(!pair.b.is_closed());
+}
+
+/// RFC 9260 §9.2: what waits and expires does not keep a shutdown waiting.
+#[test]
+fn a_shutdown_does_not_wait_for_what_expires() {
+    let mut pair = Pair::new();
+    let delivery = Delivery {
+        reliability: Reliability::Lifetime(10 * MS),
+        ..Delivery::default()
+    };
+    let message = Bytes::from_static(b"too late");
+    pair.a.send(pair.now, 1, 53, delivery, message).unwrap();
+    pair.a.shutdown(pair.now);
+    pair.now += 20 * MS;
+    pair.exchange();
+    assert!(pair.a.is_closed() && pair.b.is_closed());
 }
 
 /// A side that was told of a shutdown of `a`, and does not answer.

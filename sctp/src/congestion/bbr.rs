@@ -287,9 +287,11 @@ impl Bbr {
     fn update_round_trip(&mut self, ack: &Acknowledged, sample: &RateSample) {
         let was_contested = self.round_trip.is_contested;
         self.round_trip.update(ack.now, ack.rtt);
-        if self.round_trip.is_contested && !was_contested && !sample.is_app_limited {
+        let now = self.latest.bandwidth.max(sample.rate);
+        let is_measured = now > 0.0 && !sample.is_app_limited;
+        if self.round_trip.is_contested && !was_contested && is_measured {
             // The rate of a path without rivals, or what losses left of it, is none to go on from with this round trip.
-            self.max_bandwidth = [0.0, self.latest.bandwidth];
+            self.max_bandwidth = [0.0, now];
             self.reset_short_term();
         }
     }

@@ -9,7 +9,7 @@ use crate::limits::PEER_SACK_DELAY;
 use crate::queue::Worth;
 use crate::stats::Stats;
 
-/// What is given up is not said more often, even where a round trip takes less; RFC 3758 §3.5 C4 allows to wait for 200 ms.
+/// What is given up is not said more often, since each time costs a look at all of it; RFC 3758 §3.5 F2 allows to wait for 200 ms.
 const FORWARD_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Sender {
@@ -75,8 +75,8 @@ impl Sender {
         }
     }
 
-    /// Moves the point up to which nothing is expected any more, and says so (RFC 3758 §3.5 C2, C3): at once what is new or must be said, and
-    /// otherwise once a round trip, since each time costs a look at all that is skipped.
+    /// Moves the point up to which nothing is expected any more, and says so (RFC 3758 §3.5 C2, C3): what is new soon, and the same again
+    /// once a round trip.
     pub(super) fn advance(&mut self, now: Instant, is_forced: bool) {
         self.advanced = self.advanced.max(self.flight.base() - 1);
         while self
@@ -90,12 +90,14 @@ impl Sender {
             self.is_forward_due = false;
             return;
         }
-        let wait = self.rtt.smoothed().unwrap_or(PEER_SACK_DELAY);
-        let wait = wait.max(FORWARD_INTERVAL);
-        let is_old = self
-            .forward_sent_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= wait);
-        self.is_forward_due |= is_forced || is_old || self.advanced > self.forward_until;
+        let passed = |wait| {
+            self.forward_sent_at
+                .is_none_or(|at| now.saturating_duration_since(at) >= wait)
+        };
+        let is_new = self.advanced > self.forward_until;
+        let round_trip = self.rtt.smoothed().unwrap_or(PEER_SACK_DELAY);
+        let is_due = passed(FORWARD_INTERVAL) && (is_new || passed(round_trip));
+        self.is_forward_due |= is_forced || is_due;
     }
 
     pub(super) fn lose_all(&mut self, now: Instant, stats: &mut Stats) {

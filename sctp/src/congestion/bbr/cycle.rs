@@ -9,7 +9,7 @@ use crate::rate::RateSample;
 /// Beside a flow that itself keeps 0.7 of its window (RFC 9438 §4.6), but loses less often than we probe.
 const CONTESTED_BETA: f64 = 0.85;
 const RENO_ROUNDS: u64 = 63;
-/// A probe adds so many products of rate and round trip to what is in flight, as long as there is a queue.
+/// So many products of rate and round trip above what was held at its start, a probe that sees a queue is over.
 const UP_PRODUCTS: f64 = 1.5;
 
 impl Bbr {
@@ -94,8 +94,8 @@ impl Bbr {
         }
     }
 
-    /// The probe has found no more rate, only a queue. The draft goes on until something is lost, and others lose with us: every 3 s, which
-    /// is more often than a flow with CUBIC grows back from (RFC 9438 §4.2: 6 s for a window of 300 packets).
+    /// The probe fills a queue with what it takes from others. The draft goes on until something is lost, and they lose with us: every 3 s,
+    /// which is more often than a flow with CUBIC grows back from (RFC 9438 §4.2: 6 s for a window of 300 packets).
     fn has_filled_queue(&self, ack: &Acknowledged) -> bool {
         !self.round_trip.is_contested && self.round_trip.has_queue() && ack.flight > self.up_most
     }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_secs(10);
 /// So long without a round trip as low, and it is looked for.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// The least round trip of so long is that of the free path.
+const FREE_WINDOW: Duration = Duration::from_secs(600);
 /// So long without a free path, though we made room and looked for it: somebody else keeps the queue filled. A path that has become
-/// longer looks the same, and costs no more than the sharing with flows of our own.
+/// longer looks the same; until that is known it costs the sharing with flows of our own.
 const CONTESTED_AFTER: Duration = Duration::from_secs(6);
 /// So long with round trips of so many times the least, and it is the same: our flows have two products of rate and round trip in flight, and
 /// leave no such queue for long. What takes less than the floor is no long queue, but the work of hosts and radios.
@@ -16,8 +18,9 @@ const CROWDED: u32 = 3;
 const CROWDED_FLOOR: Duration = Duration::from_millis(10);
 /// This part of the least round trip more is a queue.
 const QUEUE_PART: u32 = 4;
-/// This part more is enough to leave room to others.
+/// This part more is enough to leave room to others, unless it is the work of hosts.
 const SMALL_QUEUE_PART: u32 = 8;
+const SMALL_QUEUE_FLOOR: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(super) struct RoundTrip {
@@ -29,8 +32,9 @@ pub(super) struct RoundTrip {
     in_round: Option<Duration>,
     /// It is time to look for the least one.
     pub(super) is_probe_due: bool,
-    /// The least ever, and when it was last about that.
-    ever: Option<Duration>,
+    /// The least of some minutes, in two halves since the second began, and when it was last about that.
+    free: [Option<Duration>; 2],
+    free_since: Instant,
     free_at: Instant,
     /// When the queue was last none that only others leave.
     calm_at: Instant,
@@ -47,7 +51,8 @@ impl RoundTrip {
             probed_at: now,
             in_round: None,
             is_probe_due: false,
-            ever: least,
+            free: [None, least],
+            free_since: now,
             free_at: now,
             calm_at: now,
             is_contested: false,
@@ -60,12 +65,11 @@ impl RoundTrip {
 
     pub(super) fn update(&mut self, now: Instant, rtt: Option<Duration>) {
         if let Some(rtt) = rtt {
-            let ever = self.ever.map_or(rtt, |ever| ever.min(rtt));
-            self.ever = Some(ever);
-            if rtt <= CROWDED * ever.max(CROWDED_FLOOR) {
+            let free = self.note_free(now, rtt);
+            if rtt <= CROWDED * free.max(CROWDED_FLOOR) {
                 self.calm_at = now;
             }
-            if rtt <= ever + ever / QUEUE_PART {
+            if rtt <= free + free / QUEUE_PART {
                 self.free_at = now;
                 self.is_contested = false;
             }
@@ -93,6 +97,17 @@ impl RoundTrip {
             self.least = Some(probed);
             self.least_at = self.probed_at;
         }
+    }
+
+    /// The round trip of the free path, which may have become a longer one.
+    fn note_free(&mut self, now: Instant, rtt: Duration) -> Duration {
+        if now.saturating_duration_since(self.free_since) > FREE_WINDOW / 2 {
+            self.free = [self.free[1], None];
+            self.free_since = now;
+        }
+        let recent = self.free[1].map_or(rtt, |least| least.min(rtt));
+        self.free[1] = Some(recent);
+        self.free[0].map_or(recent, |least| least.min(recent))
     }
 
     /// Sending goes on after a pause, which says nothing about others.
@@ -123,17 +138,18 @@ impl RoundTrip {
 
     /// No round trip of this round was near the least.
     pub(super) fn has_queue(&self) -> bool {
-        self.is_longer_by(QUEUE_PART)
+        self.is_longer(|least| least / QUEUE_PART)
     }
 
     /// The same, for a queue that is still small.
     pub(super) fn has_small_queue(&self) -> bool {
-        self.is_longer_by(SMALL_QUEUE_PART)
+        self.has_queue()
+            || self.is_longer(|least| (least / SMALL_QUEUE_PART).max(SMALL_QUEUE_FLOOR))
     }
 
-    fn is_longer_by(&self, part: u32) -> bool {
+    fn is_longer(&self, by: impl Fn(Duration) -> Duration) -> bool {
         match (self.in_round, self.least) {
-            (Some(rtt), Some(least)) => rtt > least + least / part,
+            (Some(rtt), Some(least)) => rtt > least + by(least),
             _ => false,
         }
     }
