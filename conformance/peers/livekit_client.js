@@ -11,8 +11,8 @@ const BLOCK = 1 << 20;
 // Milliseconds between two reports of progress.
 const REPORT = 250;
 
-// Joins with one attempt, so that a failure shows. Texts and files of `topic` are told as `text` and `file`, with `progress`
-// files as that and not kept.
+// Joins with one attempt, so that a failure shows. Texts and files of `topic` are told as `text` and `file`. With `progress`,
+// files are not kept: how much has come is told as `progress`.
 commands.join = async ({ url, token, topic, progress }) => {
   room = new Room();
   for (const event of [RoomEvent.SignalReconnecting, RoomEvent.Reconnecting, RoomEvent.Reconnected]) {

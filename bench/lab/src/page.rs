@@ -23,7 +23,7 @@ const FILE: usize = 20_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Waits for this participant and sends to the room.
-    SendsBeside(&'static str),
+    SendsAfter(&'static str),
     /// Takes what comes.
     Receives,
 }
@@ -54,7 +54,7 @@ impl Page {
                 let mut browser = door.page(room, identity, TOPIC).await?;
                 joined.send(browser.id())?;
                 match role {
-                    Role::SendsBeside(other) => send(&mut browser, other).await,
+                    Role::SendsAfter(other) => send(&mut browser, other).await,
                     Role::Receives => receive(&mut browser, &told).await,
                 }
             })

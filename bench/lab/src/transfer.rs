@@ -198,7 +198,7 @@ fn sender(client: Client, door: Door, folder: &Path) -> Result<Participant, Fail
             door.python("send", ROOM, "alice", &["--wait-for", "bob", &what])?
         }
         Client::Chromium => {
-            let page = Page::join(door, ROOM, "alice", Role::SendsBeside("bob"))?;
+            let page = Page::join(door, ROOM, "alice", Role::SendsAfter("bob"))?;
             return Ok(Participant::Page(page));
         }
     };
