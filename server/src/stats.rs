@@ -34,7 +34,7 @@ pub struct Stats {
     pub broken_connections: u64,
     /// Messages on channels other than the two of data packets, dropped.
     pub other_messages: u64,
-    /// Messages of leavers dropped: they came too late, or were more than is kept for the others.
+    /// Messages of leavers dropped: they came too late, were more than is kept for the others, or were kept when their connection ended.
     pub leaver_messages: u64,
     /// The counters of all rooms, those that are over included.
     pub packets: room::Stats,

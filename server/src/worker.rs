@@ -306,6 +306,7 @@ impl Worker {
         self.demux.forget(key);
         if let Some(hall) = self.halls.get_mut(&connection.hall) {
             hall.backlogs.bytes -= connection.backlog_bytes;
+            self.stats.leaver_messages += connection.backlog.len() as u64;
         }
         // The link's task writes what waits and closes when the sender is dropped.
         if let Some(link) = connection.link.take() {

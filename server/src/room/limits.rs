@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use lkstream_proto::limits;
 
-/// Bounds of one room. Each has a policy when full and a counter in [`Stats`](super::Stats).
+/// Bounds of one room. Each has a policy when full and a counter in [`Stats`](super::Stats); that of `leaver_backlog` is
+/// `leaver_messages` in the [`Stats`](crate::Stats) of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

@@ -75,7 +75,7 @@ pub(super) struct Connection {
     held_back: [bool; 2],
     acknowledged: u64,
     /// After a goodbye: what was received and not accepted yet, and until when more may come.
-    backlog: VecDeque<Bytes>,
+    pub(super) backlog: VecDeque<Bytes>,
     /// Its part of [`Backlogs::bytes`].
     pub(super) backlog_bytes: usize,
     finish_at: Option<Instant>,
