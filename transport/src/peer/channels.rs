@@ -227,7 +227,8 @@ impl Channels {
         channel.signal_readable(events);
     }
 
-    /// Reads from a stream that is no channel until one is opened on it; whether it was.
+    /// Reads from a stream that is no channel until one is opened on it; whether it was. What comes after a refused open is dropped,
+    /// so that it does not stay in the window.
     fn accept(
         &mut self,
         now: Instant,
@@ -248,16 +249,17 @@ impl Channels {
             if self.remote >= self.max_remote {
                 stats.dcep_refused += 1;
                 sctp.reset(now, stream);
-                return false;
+                continue;
             }
             let Some(ack) = dcep::Message::Ack.encode() else {
-                return false;
+                continue;
             };
             let (order, limit) = reliability.parts();
             sctp.set_reliability(stream, order, limit);
             // Somebody who has left needs no answer, but what it has sent may be read.
             if sctp.write(now, stream, MessageKind::Control, &ack).is_err() && !sctp.is_over() {
-                return false;
+                stats.dcep_refused += 1;
+                continue;
             }
             let mut channel = Channel::new(stream, reliability);
             channel.written += ack.len() as u64;

@@ -642,6 +642,59 @@ fn hostile_control_messages_are_counted() {
     assert_eq!(pair.received(B, channel), [b"still here"]);
 }
 
+/// What is sent on a channel that was refused does not stay in the window, whether it comes with the open, after it, or after the
+/// other side has closed the channel, too.
+#[test]
+fn what_is_sent_on_refused_channels_leaves_the_window() {
+    let mut pair = Pair::new(Setting {
+        max_message_size: [65_536; 2],
+        receive_window: Some(131_072),
+        ..Setting::default()
+    });
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    let open = crate::dcep::Message::Open {
+        label: "x".into(),
+        reliability: Reliability::Reliable,
+    }
+    .encode()
+    .unwrap();
+    let message = Bytes::from_static(&[7; MESSAGE]);
+    // The two that are configured count, too.
+    let streams: Vec<u16> = (0..20).map(|index| 601 + 2 * index).collect();
+    let (accepted, refused) = streams.split_at(14);
+    for &stream in accepted {
+        pair.control(A, stream, &open);
+    }
+    pair.run_for(second(1));
+    for &stream in refused {
+        pair.control(A, stream, &open);
+        // In the same packet as the open.
+        let now = pair.now;
+        let sctp = pair.peer(A).sctp.as_mut().unwrap();
+        let sent = sctp.write(now, stream, sctp::MessageKind::Data, &open);
+        sent.unwrap();
+    }
+    for round in 0..3 {
+        for &stream in refused {
+            let now = pair.now;
+            let sctp = pair.peer(A).sctp.as_mut().unwrap();
+            for _ in 0..4 {
+                let sent = sctp.write(now, stream, sctp::MessageKind::Data, &message);
+                sent.unwrap();
+            }
+        }
+        pair.run_for(second(3));
+        for &stream in refused {
+            let now = pair.now;
+            let sctp = pair.peer(B).sctp.as_mut().unwrap();
+            assert!(sctp.read(now, stream).is_none(), "{round} {stream}");
+        }
+    }
+    assert!(pair.peer(B).stats().dcep_refused >= 6 * 14);
+    pair.transfer([500_000, 0], channel, second(30));
+}
+
 #[test]
 fn a_channel_closes_on_both_sides() {
     let mut pair = Pair::new(Setting::default());
