@@ -22,8 +22,8 @@ pub enum Event {
     /// [`Peer::room`](crate::Peer::room) was zero, and no longer is: enough of what waited has left or was acknowledged. Acknowledgements
     /// bring it, and [`Peer::poll_transmit`](crate::Peer::poll_transmit).
     Writable(ChannelId),
-    /// The channel is gone. If the other side closed it, that is told when what it sent before was taken; until then it counts against
-    /// the window.
+    /// The channel is gone. If the other side closed it, that is told when what it sent before was taken, or when we close it, too;
+    /// until then what is unread counts against the window.
     ChannelClosed(ChannelId),
     /// Nothing was heard on the path for [`PeerConfig::disconnected_after`](crate::PeerConfig::disconnected_after).
     /// The connection may come back on its own or by an ICE restart.

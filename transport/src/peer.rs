@@ -502,7 +502,8 @@ impl Peer {
         self.negotiation.remote_max_message_size()
     }
 
-    /// Closes one channel on both sides; [`Event::ChannelClosed`] follows.
+    /// Closes one channel on both sides; [`Event::ChannelClosed`] follows. What was given to it is still sent. What is unread on it, and
+    /// what still comes, is dropped.
     pub fn close_channel(&mut self, now: Instant, channel: ChannelId) {
         self.clock = now;
         if let Some(sctp) = &mut self.sctp

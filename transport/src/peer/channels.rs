@@ -207,6 +207,10 @@ impl Channels {
         let Some(channel) = self.find_mut(id) else {
             return;
         };
+        if channel.is_closing {
+            drop_unread(now, stream, sctp);
+            return;
+        }
         while channel.awaits_ack && channel.waiting.is_none() {
             match sctp.read(now, stream) {
                 None => return,
@@ -382,9 +386,16 @@ impl Channels {
         if let Some(channel) = self.find_mut(id)
             && !std::mem::replace(&mut channel.is_closing, true)
         {
+            channel.waiting = None;
             sctp.reset(now, id.0);
+            drop_unread(now, id.0, sctp);
         }
     }
+}
+
+/// Of a channel that we have closed nothing more is read: it would stay in the window, and the channel with it.
+fn drop_unread(now: Instant, stream: u16, sctp: &mut Sctp) {
+    while sctp.read(now, stream).is_some() {}
 }
 
 /// What a message carries for the caller; control messages and oversized ones carry nothing.

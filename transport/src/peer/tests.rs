@@ -776,10 +776,10 @@ fn what_is_unread_of_closed_channels_waits_for_its_reader() {
     }
 }
 
-/// RFC 8831 §6.7: when both sides have reset their direction the stream may be used anew. What the new channel brings is not taken
-/// for messages of the old one, though those are still unread.
+/// RFC 8831 §6.7: when both sides have reset their direction the stream may be used anew. What the new channel brings is not mixed up
+/// with what was unread of the old one.
 #[test]
-fn a_stream_may_be_used_anew_before_its_old_channel_is_read_empty() {
+fn a_stream_may_be_used_anew_though_its_old_channel_was_not_read_empty() {
     let mut pair = Pair::new(Setting::default());
     pair.connect();
     let channel = pair.channel(A, "_reliable");
@@ -790,27 +790,76 @@ fn a_stream_may_be_used_anew_before_its_old_channel_is_read_empty() {
     pair.peer(B).close_channel(now, channel);
     pair.run_for(second(1));
     assert!(pair.events(A).contains(&Event::ChannelClosed(channel)));
+    open_anew(&mut pair, channel);
+    pair.run_for(second(1));
+
+    assert_eq!(closings(&pair, B, channel), 1);
+    assert_eq!(pair.channel(B, "anew"), channel);
+    assert_eq!(pair.peer(B).receive(channel).as_deref(), Some(&b"new"[..]));
+    assert_eq!(pair.peer(B).receive(channel), None);
+}
+
+/// Whoever closes a channel may forget it: what is unread or still comes neither keeps it open nor stays in the window.
+#[test]
+fn what_is_unread_of_an_own_closed_channel_is_dropped() {
+    let labels = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    for is_theirs_first in [false, true] {
+        let mut pair = Pair::new(Setting {
+            channels: [labels.map(ChannelConfig::reliable).to_vec(), Vec::new()],
+            max_message_size: [65_536; 2],
+            receive_window: Some(131_072),
+            ..Setting::default()
+        });
+        pair.connect();
+        pair.pulls = [true, false];
+        let last = pair.channel(A, "8");
+        for label in &labels[..7] {
+            let channel = pair.channel(A, label);
+            for _ in 0..3 {
+                pair.send(A, channel, &[1; MESSAGE]);
+            }
+            if is_theirs_first {
+                let now = pair.now;
+                pair.peer(A).close_channel(now, channel);
+            }
+            pair.run_for(second(1));
+            if !is_theirs_first {
+                // This one is under way at the close.
+                pair.send(A, channel, &[2; MESSAGE]);
+            }
+            let now = pair.now;
+            pair.peer(B).close_channel(now, channel);
+            assert_eq!(pair.peer(B).receive(channel), None);
+            pair.run_for(second(1));
+            assert_eq!(pair.peer(B).receive(channel), None);
+            for side in [A, B] {
+                assert_eq!(closings(&pair, side, channel), 1, "{label} {side}");
+            }
+        }
+        pair.pulls = [true; 2];
+        pair.transfer([500_000, 0], last, second(30));
+    }
+}
+
+/// A opens a channel on the stream of a closed one and sends a message on it.
+fn open_anew(pair: &mut Pair, channel: ChannelId) {
     let open = crate::dcep::Message::Open {
         label: "anew".into(),
         reliability: Reliability::Reliable,
     };
-    pair.control(A, channel.stream(), &open.encode().unwrap());
     let (now, stream) = (pair.now, channel.stream());
+    pair.control(A, stream, &open.encode().unwrap());
     let sctp = pair.peer(A).sctp.as_mut().unwrap();
     let message = Bytes::from_static(b"new");
     sctp.write(now, stream, sctp::MessageKind::Data, &message)
         .unwrap();
-    pair.run_for(second(1));
+}
 
-    assert_eq!(pair.peer(B).receive(channel).as_deref(), Some(&b"old"[..]));
-    assert_eq!(pair.peer(B).receive(channel), None);
-    pair.run_for(second(1));
-    assert!(pair.events(B).contains(&Event::ChannelClosed(channel)));
-    assert_eq!(pair.channel(B, "anew"), channel);
-    assert_eq!(pair.peer(B).receive(channel).as_deref(), Some(&b"new"[..]));
-    let closed = pair.events(B).iter();
-    let closed = closed.filter(|event| **event == Event::ChannelClosed(channel));
-    assert_eq!(closed.count(), 1);
+fn closings(pair: &Pair, side: usize, channel: ChannelId) -> usize {
+    let closed = pair.events(side).iter();
+    closed
+        .filter(|event| **event == Event::ChannelClosed(channel))
+        .count()
 }
 
 #[test]
