@@ -1,6 +1,6 @@
 //! The SCTP association (RFC 9260, 3758, 6525), behind a seam of our own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -82,7 +82,7 @@ pub(crate) struct Settings {
 
 /// A stream that the other side has closed.
 struct Closing {
-    /// Messages from before. What comes after them is of whoever opens the stream anew.
+    /// Messages from before, and from after an earlier one. What comes after them is of whoever opens the stream anew.
     unread: usize,
     /// We have closed it, too.
     is_mutual: bool,
@@ -96,8 +96,10 @@ pub(crate) struct Sctp {
     patience_ends: Option<Instant>,
     /// How each stream sends, where that was said.
     deliveries: BTreeMap<u16, Delivery>,
-    /// Streams that the other side has closed, until they are read empty: so long what is unread counts against its window.
-    closing: BTreeMap<u16, Closing>,
+    /// Streams that the other side has closed, until they are read empty: so long what is unread counts against its window. There is
+    /// more than one of a stream, and never none, where it did not wait for us before it used and closed the stream anew; the later
+    /// ones have unread messages, so that the window bounds their number.
+    closing: BTreeMap<u16, VecDeque<Closing>>,
     /// Streams that we have closed and the other side has not yet.
     half_closed: BTreeSet<u16>,
     /// A stream that the other side has used anew before it was told as closed.
@@ -254,22 +256,33 @@ impl Sctp {
     }
 
     fn note_reset(&mut self, stream: u16) {
-        let closing = Closing {
-            unread: self.association.waiting(stream),
-            is_mutual: self.half_closed.remove(&stream),
-        };
-        self.closing.insert(stream, closing);
+        let waiting = self.association.waiting(stream);
+        let is_mutual = self.half_closed.remove(&stream);
+        let closings = self.closing.entry(stream).or_default();
+        let before: usize = closings.iter().map(|closing| closing.unread).sum();
+        let unread = waiting.saturating_sub(before);
+        if closings.is_empty() || unread > 0 {
+            closings.push_back(Closing { unread, is_mutual });
+        }
+    }
+
+    fn first_closing(&mut self, stream: u16) -> Option<&mut Closing> {
+        self.closing.get_mut(&stream)?.front_mut()
     }
 
     fn closed_at(&self) -> Option<u16> {
         let mut closing = self.closing.iter();
-        closing.find_map(|(stream, closing)| (closing.unread == 0).then_some(*stream))
+        closing.find_map(|(stream, closings)| (closings.front()?.unread == 0).then_some(*stream))
     }
 
     /// A stream that the other side has closed and that is read empty. Our direction is closed then, too (RFC 8831 §6.7).
     fn next_closed(&mut self) -> Option<u16> {
         let stream = self.closed_at()?;
-        let closing = self.closing.remove(&stream)?;
+        let closings = self.closing.get_mut(&stream)?;
+        let closing = closings.pop_front()?;
+        if closings.is_empty() {
+            self.closing.remove(&stream);
+        }
         if !closing.is_mutual {
             self.reset_own(self.clock, stream);
         }
@@ -349,7 +362,7 @@ impl Sctp {
     /// The next complete message of a stream. Messages over our limit are given empty with [`MessageKind::TooLarge`].
     pub(crate) fn read(&mut self, now: Instant, stream: u16) -> Option<Message> {
         self.clock = now;
-        if let Some(closing) = self.closing.get_mut(&stream) {
+        if let Some(closing) = self.first_closing(stream) {
             closing.unread = closing.unread.checked_sub(1)?;
         }
         let message = self.association.receive(stream)?;
@@ -371,7 +384,7 @@ impl Sctp {
     /// Closes the stream. The other side does the same when it has read what we sent, or has done it already.
     pub(crate) fn reset(&mut self, now: Instant, stream: u16) {
         self.reset_own(now, stream);
-        match self.closing.get_mut(&stream) {
+        match self.first_closing(stream) {
             Some(closing) => closing.is_mutual = true,
             None => {
                 self.half_closed.insert(stream);

@@ -799,6 +799,39 @@ fn a_stream_may_be_used_anew_though_its_old_channel_was_not_read_empty() {
     assert_eq!(pair.peer(B).receive(channel), None);
 }
 
+/// Who uses a stream anew before we have closed our direction, and closes it once more, neither gets its messages into the old channel
+/// nor keeps them in the window.
+#[test]
+fn a_stream_that_is_used_anew_too_early_is_not_mixed_up() {
+    let mut pair = Pair::new(Setting::default());
+    pair.connect();
+    let channel = pair.channel(A, "_reliable");
+    pair.pulls = [true, false];
+    pair.send(A, channel, b"old");
+    let now = pair.now;
+    pair.peer(A).close_channel(now, channel);
+    pair.run_for(second(1));
+    for _ in 0..2 {
+        open_anew(&mut pair, channel);
+        let now = pair.now;
+        let sctp = pair.peer(A).sctp.as_mut().unwrap();
+        sctp.reset(now, channel.stream());
+        pair.run_for(second(1));
+    }
+    assert_eq!(pair.peer(B).receive(channel).as_deref(), Some(&b"old"[..]));
+    assert_eq!(pair.peer(B).receive(channel), None);
+    pair.run_for(second(1));
+    for side in [A, B] {
+        assert_eq!(closings(&pair, side, channel), 1, "{side}");
+    }
+    assert!(pair.peer(B).stats().dcep_refused >= 4);
+    open_anew(&mut pair, channel);
+    pair.run_for(second(1));
+    assert_eq!(pair.channel(B, "anew"), channel);
+    assert_eq!(pair.peer(B).receive(channel).as_deref(), Some(&b"new"[..]));
+    assert_eq!(pair.peer(B).receive(channel), None);
+}
+
 /// Whoever closes a channel may forget it: what is unread or still comes neither keeps it open nor stays in the window.
 #[test]
 fn what_is_unread_of_an_own_closed_channel_is_dropped() {
