@@ -527,7 +527,7 @@ async fn what_is_kept_of_leavers_is_bounded() {
         .await;
         // Each may have half of it, and all together the whole.
         let most = LIMIT.min((turn + 1) * LIMIT / 2) + 2 * SIZE;
-        assert!(kept > LIMIT / 3 && kept < most, "{leaver}: {kept}");
+        assert!(kept > LIMIT / 3 && kept < most, "{kept} of {most}");
     }
     bob.reads = true;
     let arriving = sent - dropped as usize;
