@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lkstream_sctp::Delivery;
 
 use super::Endpoint;
 
@@ -132,22 +131,6 @@ impl Endpoint for Cubic {
         self.next += 1;
         true
     }
-
-    fn is_connected(&self) -> bool {
-        true
-    }
-
-    fn buffered(&mut self) -> usize {
-        usize::MAX
-    }
-
-    fn send(&mut self, _: Instant, _: u16, _: Delivery, _: Bytes) -> bool {
-        false
-    }
-
-    fn read(&mut self) -> Option<(u16, Bytes)> {
-        None
-    }
 }
 
 /// Its receiver, which tells of every packet, but gathers for a while what it tells, as receive offload does. The sender then sends bursts.
@@ -193,18 +176,6 @@ impl Endpoint for CubicReceiver {
         }
         buffer.extend(number.into_iter().flat_map(u64::to_be_bytes));
         number.is_some()
-    }
-
-    fn is_connected(&self) -> bool {
-        true
-    }
-
-    fn buffered(&mut self) -> usize {
-        usize::MAX
-    }
-
-    fn send(&mut self, _: Instant, _: u16, _: Delivery, _: Bytes) -> bool {
-        false
     }
 
     fn read(&mut self) -> Option<(u16, Bytes)> {

@@ -33,13 +33,21 @@ pub trait Endpoint {
     fn next_timeout(&self) -> Option<Instant>;
     /// One packet at the end of the buffer; `false` when there is none.
     fn output(&mut self, now: Instant, buffer: &mut Vec<u8>) -> bool;
-    fn is_connected(&self) -> bool;
-    /// Bytes of messages that wait or are not acknowledged.
-    fn buffered(&mut self) -> usize;
+    fn is_connected(&self) -> bool {
+        true
+    }
+    /// Bytes of messages that wait or are not acknowledged; one that takes no messages has no room for any.
+    fn buffered(&mut self) -> usize {
+        usize::MAX
+    }
     /// Whether the message was taken: a stream that is being reset takes none, nor does a full buffer.
-    fn send(&mut self, now: Instant, stream: u16, delivery: Delivery, message: Bytes) -> bool;
+    fn send(&mut self, _now: Instant, _stream: u16, _delivery: Delivery, _message: Bytes) -> bool {
+        false
+    }
     /// Messages of all streams that wait.
-    fn read(&mut self) -> Option<(u16, Bytes)>;
+    fn read(&mut self) -> Option<(u16, Bytes)> {
+        None
+    }
 
     /// Bytes the endpoint would take now.
     fn room(&mut self, limit: usize) -> usize {

@@ -730,10 +730,8 @@ fn a_channel_closes_on_both_sides() {
     assert_eq!(pair.received(B, reliable), [b"still here"]);
 }
 
-/// A slow reader loses nothing of channels that the other side has closed meanwhile: what is unread keeps the window small, and a
-/// channel is closed when it is read empty.
-#[test]
-fn what_is_unread_of_closed_channels_waits_for_its_reader() {
+/// Eight reliable channels of A, whose window and messages are small, and whose B reads nothing by itself.
+fn unread_channels() -> (Pair, [&'static str; 8]) {
     let labels = ["1", "2", "3", "4", "5", "6", "7", "8"];
     let mut pair = Pair::new(Setting {
         channels: [labels.map(ChannelConfig::reliable).to_vec(), Vec::new()],
@@ -743,6 +741,14 @@ fn what_is_unread_of_closed_channels_waits_for_its_reader() {
     });
     pair.connect();
     pair.pulls = [true, false];
+    (pair, labels)
+}
+
+/// A slow reader loses nothing of channels that the other side has closed meanwhile: what is unread keeps the window small, and a
+/// channel is closed when it is read empty.
+#[test]
+fn what_is_unread_of_closed_channels_waits_for_its_reader() {
+    let (mut pair, labels) = unread_channels();
     for label in labels {
         let channel = pair.channel(A, label);
         for index in 0..4u8 {
@@ -835,16 +841,8 @@ fn a_stream_that_is_used_anew_too_early_is_not_mixed_up() {
 /// Whoever closes a channel may forget it: what is unread or still comes neither keeps it open nor stays in the window.
 #[test]
 fn what_is_unread_of_an_own_closed_channel_is_dropped() {
-    let labels = ["1", "2", "3", "4", "5", "6", "7", "8"];
     for is_theirs_first in [false, true] {
-        let mut pair = Pair::new(Setting {
-            channels: [labels.map(ChannelConfig::reliable).to_vec(), Vec::new()],
-            max_message_size: [65_536; 2],
-            receive_window: Some(131_072),
-            ..Setting::default()
-        });
-        pair.connect();
-        pair.pulls = [true, false];
+        let (mut pair, labels) = unread_channels();
         let last = pair.channel(A, "8");
         for label in &labels[..7] {
             let channel = pair.channel(A, label);
