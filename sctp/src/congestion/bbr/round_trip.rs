@@ -141,10 +141,9 @@ impl RoundTrip {
         self.is_longer(|least| least / QUEUE_PART)
     }
 
-    /// The same, for a queue that is still small.
+    /// The same, for a queue that is still small, but more than what hosts take on a path without delay.
     pub(super) fn has_small_queue(&self) -> bool {
-        self.has_queue()
-            || self.is_longer(|least| (least / SMALL_QUEUE_PART).max(SMALL_QUEUE_FLOOR))
+        self.is_longer(|least| (least / SMALL_QUEUE_PART).max(SMALL_QUEUE_FLOOR))
     }
 
     fn is_longer(&self, by: impl Fn(Duration) -> Duration) -> bool {
@@ -172,6 +171,9 @@ mod tests {
         assert!(!trip.has_queue());
         trip.start_round();
         assert!(!trip.has_queue());
+        trip.note_in_round(Some(ms(115)));
+        assert!(trip.has_small_queue() && !trip.has_queue());
+        trip.start_round();
         trip.update(at(4), Some(ms(140)));
         assert!(!trip.is_probe_due);
         trip.update(at(6), Some(ms(140)));
