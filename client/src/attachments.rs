@@ -8,8 +8,8 @@ use lkstream_proto::id::{ParticipantSid, StreamId};
 
 use crate::{ByteReader, ByteStreams};
 
-/// How long an attachment of a sender that left may still be on its way: signalling overtakes data (architecture.md
-/// §4, "leaving").
+/// How long an attachment of a sender that left may still be on its way: signalling overtakes data (ARCHITECTURE.md,
+/// "Leaving").
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
 /// The attachments of one text as they arrive, in the order in which the text names them; see

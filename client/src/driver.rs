@@ -34,7 +34,7 @@ use crate::shared::{Shared, State};
 use crate::upgrade::WebSocket;
 use crate::{ConnectError, Disconnected};
 
-/// How long a room that closes sends what is queued (architecture.md §4, "leaving").
+/// How long a room that closes sends what is queued (ARCHITECTURE.md, "Leaving").
 const LINGER: Duration = Duration::from_secs(3);
 
 /// How long the server may take to close after our leave. Closing the peer connection before would take away what its

@@ -247,7 +247,7 @@ macro_rules! common_reader {
 
 /// Reads one byte stream: as [`Stream`] of pieces of at most 64 KiB, as [`AsyncRead`], or whole.
 ///
-/// Not reading pushes back on the sender once 4 MiB wait (architecture.md §4); a reader that then takes no byte for
+/// Not reading pushes back on the sender once 4 MiB wait (ARCHITECTURE.md, "Bounds"); a reader that then takes no byte for
 /// 5 s fails alone, unless it says that it is [busy](ByteReader::busy_with). Storing it in a file counts as busy.
 /// Dropping a reader before the end lets the rest of the stream go by unread, and tells the sender
 /// so if it asked for receipts. A reader outlives its [`Room`](crate::Room) only to hand out what has arrived; then

@@ -140,8 +140,8 @@ macro_rules! streams {
         $(#[$doc])*
         ///
         /// Of several registrations that fit, the most specific gets the stream; of several as specific, handlers
-        /// among them, each gets it with a reader of its own. Streams that nobody takes count against the limits of
-        /// architecture.md §4. Dropping it ends the registration; readers that were taken go on. It ends when the room
+        /// among them, each gets it with a reader of its own. Streams that nobody takes count against the limits
+        /// on unread bytes. Dropping it ends the registration; readers that were taken go on. It ends when the room
         /// is gone.
         #[derive(Debug)]
         pub struct $streams {

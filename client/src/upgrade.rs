@@ -26,7 +26,7 @@ const BODY_BYTES: usize = 4 * 1024;
 /// How much of the server's words is shown, in bytes.
 const REASON_BYTES: usize = 256;
 
-/// Bytes of the WebSocket's read buffer, which tungstenite zero-fills (architecture.md §8).
+/// Bytes of the WebSocket's read buffer, which tungstenite fills with zeros when it is made.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// The body that makes a 404 a refusal rather than a missing route (protocol.md §1.4, §2.12).

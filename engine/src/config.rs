@@ -6,7 +6,7 @@ use crate::limits;
 
 /// The limits of one [`Engine`](crate::Engine). Every queue inside is bounded by one of them.
 ///
-/// `Config::default()` holds the values of architecture.md §4 and protocol.md §5.6.
+/// `Config::default()` holds the values of [`limits`](crate::limits).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Unread bytes one reader may hold before the engine is over budget. Packets are charged

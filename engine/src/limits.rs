@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-/// Unread bytes of one reader (architecture.md §4).
+/// Unread bytes of one reader.
 pub const READER_BUDGET_BYTES: usize = 4 * 1024 * 1024;
-/// Unread bytes of one connection (architecture.md §4).
+/// Unread bytes of one connection.
 pub const CONNECTION_BUDGET_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes taken in beyond a budget, for packets on their way when the driver is told to stop
 /// reading. A stream that would cross this line fails instead.
 pub const OVERRUN_BYTES: usize = 1024 * 1024;
 /// Charge for each queued packet on top of its bytes: what our own bookkeeping takes.
 pub const QUEUED_OVERHEAD_BYTES: usize = 64;
-/// Time without a byte taken after which a reader over budget fails (architecture.md §4).
+/// Time without a byte taken after which a reader over budget fails.
 pub const STALL_LIMIT: Duration = Duration::from_secs(5);
-/// Time a leaver's open streams wait for data on its way (architecture.md §4).
+/// Time a leaver's open streams wait for data on its way (ARCHITECTURE.md, "Leaving").
 pub const LEAVE_GRACE: Duration = Duration::from_secs(2);
 /// Time a participant that left is remembered, for headers that come after the leave message.
 pub const DEPARTED_MEMORY: Duration = Duration::from_secs(30);
@@ -38,11 +38,11 @@ pub const ATTRIBUTE_BYTES: usize = 32 * 1024;
 pub const ATTACHMENTS: usize = 1024;
 /// Payload bytes of a stream, uncompressed (protocol.md §5.6).
 pub const PAYLOAD_BYTES: u64 = 5_000_000_000;
-/// Bytes an outgoing stream may queue (architecture.md §4).
+/// Bytes an outgoing stream may queue.
 pub const WRITE_WINDOW_BYTES: usize = 256 * 1024;
 /// Bytes in the transport's hands without acknowledgement.
 pub const UNACKNOWLEDGED_BYTES: usize = 16 * 1024 * 1024;
-/// Bytes of the largest piece a reader gets (architecture.md §4).
+/// Bytes of the largest piece a reader gets.
 pub const PIECE_BYTES: usize = 64_000;
 /// Bytes of a trailer's reason that are kept; longer ones are cut.
 pub const REASON_BYTES: usize = 1024;

@@ -19,7 +19,7 @@ use crate::limits;
 use crate::sdp::Candidate;
 use crate::stun::{Kind, Message, Part, TransactionId, Writer};
 
-/// Checks are repeated so often at first (architecture.md §8) …
+/// Checks are repeated so often at first …
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// … and so often in the end.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);

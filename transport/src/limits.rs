@@ -30,7 +30,7 @@ pub const REMOTE_CANDIDATES: usize = 64;
 /// Segments that one send call may carry (Linux `UDP_MAX_SEGMENTS`).
 pub const MAX_SEGMENTS: usize = 64;
 
-/// What `SO_RCVBUF` and `SO_SNDBUF` are asked to be, in bytes (architecture.md §8).
+/// What `SO_RCVBUF` and `SO_SNDBUF` are asked to be, in bytes.
 pub const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Bytes of one batch of datagrams: what fits in one UDP send of the kernel, 65 507 with IPv4, some less with IPv6.

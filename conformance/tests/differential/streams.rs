@@ -312,7 +312,7 @@ fn shapes(packets: Vec<DataPacket>) -> Vec<Shape> {
         .collect()
 }
 
-/// The same writes become the same chunks (stream-cases 1 to 5, 14, 15, 31, 32).
+/// The same writes become the same chunks (streams.md sender 1 to 5, 14, 15, 31, 32).
 #[test]
 fn both_senders_cut_the_same_chunks() {
     for (index, mut ask) in asks(3).into_iter().enumerate() {

@@ -6,7 +6,7 @@ use lkstream_proto::participant::ParticipantKind;
 
 use super::{assert_finished, millis, noise, run_until_ended, seconds, words};
 
-/// stream-cases, receiver 19.
+/// streams.md receiver 19.
 #[test]
 fn two_publishers_of_the_same_stream_id_do_not_touch_each_other() {
     let mut simulation = Simulation::new(41);

@@ -481,7 +481,7 @@ impl Engine {
         self.push_loose(Event::UserPacket(message), envelope.size);
     }
 
-    /// Fails a stream of which a part is encrypted otherwise than its header (stream case 6).
+    /// Fails a stream of which a part is encrypted otherwise than its header (streams.md receiver 6).
     fn refuse_mismatch(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! The engine through its public face: every case of the stream contract, perturbed input, and a
+//! The engine through its public face: every case of docs/streams.md, perturbed input, and a
 //! model of two engines under random use.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -35,7 +35,7 @@ use crate::limits::{INITIAL_WINDOW_PACKETS, SEND_WINDOW};
 use crate::random::Random;
 use crate::rate::RateSample;
 
-/// draft §2.4 and following: the numbers of the algorithm.
+/// draft-ietf-ccwg-bbr §2.4 and following: the numbers of the algorithm.
 const STARTUP_PACING: f64 = 2.77;
 const DRAIN_PACING: f64 = 0.5;
 const DOWN_PACING: f64 = 0.9;

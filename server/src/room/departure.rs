@@ -1,4 +1,4 @@
-//! How participants leave: what they have sent first reaches the others, then the others are told (architecture.md §4).
+//! How participants leave: what they have sent first reaches the others, then the others are told (ARCHITECTURE.md, "Leaving").
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! A packet's way from its publisher to its subscribers (protocol.md §4.3, §4.4; architecture.md §4).
+//! A packet's way from its publisher to its subscribers (protocol.md §4.3, §4.4; ARCHITECTURE.md, "The way of a chunk").
 
 use std::time::Instant;
 

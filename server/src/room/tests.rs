@@ -1,4 +1,4 @@
-//! The rules of protocol.md §2 and §4 and of architecture.md §4, each test naming its own.
+//! The rules of protocol.md §2 and §4 and of ARCHITECTURE.md, each test naming its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

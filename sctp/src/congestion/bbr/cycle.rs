@@ -1,4 +1,4 @@
-//! The cycle of probes for bandwidth (draft §5.3.3).
+//! The cycle of probes for bandwidth (draft-ietf-ccwg-bbr §5.3.3).
 
 use std::time::{Duration, Instant};
 
@@ -102,7 +102,7 @@ impl Bbr {
 
     fn probe_if_due(&mut self, ack: &Acknowledged) -> bool {
         let waited = ack.now.saturating_duration_since(self.cycle_at) > self.probe_wait;
-        // So often as a Reno flow of this size would (draft §5.3.3.5.3).
+        // So often as a Reno flow of this size would (draft-ietf-ccwg-bbr §5.3.3.5.3).
         let target = self.product(self.bandwidth, 1.0).min(self.window) / self.packet;
         let is_due = waited || self.rounds_since_probe >= target.clamp(1, RENO_ROUNDS);
         if is_due {

@@ -1,4 +1,4 @@
-//! How much more than the model expects is acknowledged at once (draft §5.5.9): Wi-Fi and receive offload gather acknowledgements, and
+//! How much more than the model expects is acknowledged at once (draft-ietf-ccwg-bbr §5.5.9): Wi-Fi and receive offload gather acknowledgements, and
 //! what is in flight has to cover the wait for them.
 
 use std::time::Instant;

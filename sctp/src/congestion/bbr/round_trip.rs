@@ -1,4 +1,4 @@
-//! The round trip without queue, and the one of now (draft §5.5.5).
+//! The round trip without queue, and the one of now (draft-ietf-ccwg-bbr §5.5.5).
 
 use std::time::{Duration, Instant};
 

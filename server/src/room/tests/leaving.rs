@@ -1,4 +1,4 @@
-//! Leaves, losses and ends (protocol.md §2.9, §2.13, §2.14; architecture.md §4).
+//! Leaves, losses and ends (protocol.md §2.9, §2.13, §2.14; ARCHITECTURE.md, "Leaving").
 
 use super::*;
 use ParticipantState::{Active, Disconnected, Joined};
@@ -13,7 +13,7 @@ fn bytes_of(packets: &[DataPacket]) -> u64 {
 
 #[test]
 fn what_a_leaver_has_sent_arrives_before_its_leave() {
-    // architecture.md §4: signalling overtakes data.
+    // Signalling overtakes data.
     let mut scene = Scene::new();
     let [a, b] = ["a", "b"].map(|identity| scene.join(identity));
     scene.forget_outputs();

@@ -1,4 +1,4 @@
-//! Bounds, back-pressure and cuts (architecture.md §4).
+//! Bounds, back-pressure and cuts (ARCHITECTURE.md, "Bounds").
 
 use super::*;
 use lkstream_proto::signal::LeaveAction;

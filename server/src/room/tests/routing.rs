@@ -85,7 +85,7 @@ fn the_senders_name_is_the_servers_to_say() {
 
 #[test]
 fn chunks_of_somebody_elses_stream_go_out_under_the_publishers_own_sid() {
-    // §10 and architecture.md §3: receivers key streams by it.
+    // protocol.md §4.3: receivers key streams by it.
     let mut scene = Scene::new();
     let [a, b, c] = ["a", "b", "c"].map(|identity| scene.join(identity));
     let chunk = DataPacket {
@@ -329,7 +329,7 @@ fn garbage_is_counted_and_hurts_nobody() {
 
 #[test]
 fn order_is_kept_per_publisher_and_publishers_take_turns() {
-    // §4.4 and architecture.md §4.
+    // protocol.md §4.4.
     let mut scene = Scene::new();
     let [a, b, c] = ["a", "b", "c"].map(|identity| scene.join(identity));
     for payload in ["a1", "a2", "a3"] {
