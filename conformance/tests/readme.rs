@@ -1,0 +1,134 @@
+//! The README's Rust, as it stands there: each block is found in this file and does what the README says. `ci/readme` runs its commands.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, SystemTime};
+
+use lkstream::{ByteOptions, Room, TextOptions};
+use lkstream_proto::token::{ApiKeys, Claims};
+use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, Server};
+use tokio::sync::oneshot;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// Lines without their indentation, and without those that only the test has.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.ends_with("// test"))
+        .collect()
+}
+
+#[test]
+fn every_block_of_rust_in_the_readme_is_in_this_file() {
+    let readme = include_str!("../../README.md");
+    let here = lines(include_str!("readme.rs"));
+    let blocks: Vec<&str> = readme
+        .split("```rust\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(
+        blocks.len() >= 4,
+        "the README has {} blocks of Rust",
+        blocks.len()
+    );
+    for block in blocks {
+        let block = lines(block);
+        assert!(
+            here.windows(block.len())
+                .any(|window| window == block.as_slice()),
+            "this file does not have\n{}",
+            block.join("\n")
+        );
+    }
+}
+
+fn token(identity: &str) -> String {
+    let claims = Claims::join(
+        identity,
+        "lobby",
+        SystemTime::now(),
+        Duration::from_secs(3600),
+    );
+    ApiKeys::one(DEV_API_KEY, DEV_API_SECRET)
+        .sign(&claims, DEV_API_KEY)
+        .unwrap()
+}
+
+#[rustfmt::skip]
+async fn send(url: String, token: String) -> Outcome {
+    let room = Room::connect(&url, &token).await?;
+    room.send_text("hello, room", TextOptions::new("lk.chat")).await?;
+    room.send_file("report.pdf", ByteOptions::new("files")).await?;
+    room.close().await;
+    Ok(())
+}
+
+#[rustfmt::skip]
+async fn receive(url: String, token: String, ready: oneshot::Sender<()>) -> Outcome {
+    let room = Room::connect(&url, &token).await?;
+    let mut files = room.byte_streams("files");
+    let _ = ready.send(()); // test
+    while let Some(file) = files.next().await {
+        let stored = file.write_to_dir("inbox").await?;
+        println!("{}", stored.path.display());
+    }
+    Ok(())
+}
+
+#[rustfmt::skip]
+async fn call(room: &Room) -> Outcome<String> {
+    room.register_rpc("greet", |call| async move { Ok(format!("hello {}", call.payload)) });
+    let answer = room.call("bob", "greet", "alice").await?;
+    Ok(answer)
+}
+
+#[rustfmt::skip]
+async fn embedded() -> Outcome {
+    let server = Server::spawn(Config::dev().with_free_ports()).await?;
+    let claims = Claims::join("alice", "lobby", SystemTime::now(), Duration::from_secs(3600));
+    let token = ApiKeys::one(DEV_API_KEY, DEV_API_SECRET).sign(&claims, DEV_API_KEY)?;
+    let alice = Room::connect(&server.url(), &token).await?;
+    println!("{} is in {}", alice.local().identity(), server.url());
+    server.shutdown().await; // dropping it stops it, too
+    Ok(())
+}
+
+/// One test, since the README's paths are relative to a folder that belongs to the whole process.
+#[tokio::test]
+async fn the_rust_of_the_readme_does_what_it_says() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    std::env::set_current_dir(folder.path())?;
+    std::fs::create_dir("inbox")?;
+    std::fs::write("report.pdf", vec![7; 100_000])?;
+    tokio::time::timeout(LIMIT, embedded()).await??;
+
+    let server = Server::spawn(Config::dev().with_free_ports()).await?;
+    let url = server.url();
+    let watcher = Room::connect(&url, &token("watcher")).await?;
+    let bob = Room::connect(&url, &token("bob")).await?;
+    bob.register_rpc("greet", |call| async move {
+        Ok(format!("bob greets {}", call.payload))
+    });
+    watcher.wait_for_participant("bob").await?;
+    let answer = tokio::time::timeout(LIMIT, call(&watcher)).await??;
+    assert_eq!(answer, "bob greets alice");
+
+    let mut texts = watcher.text_streams("lk.chat");
+    let (ready, is_ready) = oneshot::channel();
+    let receiving = tokio::spawn(async move {
+        let ended = receive(url, token("carol"), ready).await;
+        ended.map_err(|e| e.to_string())
+    });
+    tokio::time::timeout(LIMIT, is_ready).await??;
+    tokio::time::timeout(LIMIT, send(server.url(), token("alice"))).await??;
+    let text = tokio::time::timeout(LIMIT, texts.next()).await?.unwrap();
+    assert_eq!(text.read_all(1000).await?, "hello, room");
+    server.shutdown().await;
+    tokio::time::timeout(LIMIT, receiving).await???;
+    assert_eq!(std::fs::read("inbox/report.pdf")?, vec![7; 100_000]);
+    Ok(())
+}
