@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use lkstream_proto::token::ApiKeys;
 
+use crate::accept::HttpLimits;
+use crate::link::SignalLimits;
 use crate::room;
 
 /// The API key of [`Config::dev`] (protocol.md §1.3).
@@ -28,6 +30,10 @@ pub struct Config {
     pub loopback: LoopbackCandidates,
     /// Most rooms at once; a join that would create one more gets 503. Default 10 000.
     pub max_rooms: usize,
+    /// Bounds of the HTTP port, for those who have not joined above all.
+    pub http: HttpLimits,
+    /// Bounds of each signal link.
+    pub signal: SignalLimits,
     /// Limits of each room, its empty and departure timeouts included.
     pub room: room::Limits,
     /// API keys whose tokens are accepted.
@@ -54,6 +60,8 @@ impl Config {
             node_ips: Vec::new(),
             loopback: LoopbackCandidates::Omit,
             max_rooms: 10_000,
+            http: HttpLimits::default(),
+            signal: SignalLimits::default(),
             room: room::Limits::default(),
             keys: ApiKeys::new(),
         }

@@ -5,19 +5,20 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
+use axum::extract::{FromRequestParts, Request, WebSocketUpgrade};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use lkstream_proto::limits;
 use lkstream_proto::token::ApiKeys;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::admission::{Denied, Path, admit};
-use crate::link;
+use crate::journal::Journal;
+use crate::link::{self, SignalLimits, Who};
 use crate::stats::Shared;
 use crate::worker::Command;
+
+const GONE: &str = "the server is shutting down";
 
 /// What every request needs.
 #[derive(Clone)]
@@ -25,16 +26,16 @@ pub(crate) struct Front {
     pub(crate) keys: Arc<ApiKeys>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) signal: Arc<SignalLimits>,
+    /// Bounds the joins that are decoded at once, and wait for the worker.
+    pub(crate) joins: Arc<Semaphore>,
     /// Every WebSocket task holds it; the server waits for the last one.
     pub(crate) alive: mpsc::WeakSender<()>,
 }
 
 /// The service of the HTTP port.
-pub(crate) fn router(front: Front) -> Router {
-    Router::new().fallback(respond).with_state(front)
-}
-
-async fn respond(State(front): State<Front>, request: Request) -> Response {
+pub(crate) async fn respond(front: &Front, request: Request) -> Response {
     let asked_headers = request
         .headers()
         .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
@@ -52,10 +53,14 @@ async fn respond(State(front): State<Front>, request: Request) -> Response {
         );
         response
     } else {
-        match route(&front, request).await {
+        match route(front, request).await {
             Ok(response) => response,
             Err(denied) => {
                 front.shared.count_refused_join();
+                front.journal.say("refused joins", |more| {
+                    let status = denied.status.as_u16();
+                    tracing::info!(status, why = %denied.text, more, "a join was refused");
+                });
                 text(denied.status, denied.text)
             }
         }
@@ -75,9 +80,10 @@ async fn route(front: &Front, request: Request) -> Result<Response, Denied> {
     // Clients that were given an address with a slash at its end ask for `//rtc` (protocol.md §2.1).
     let path = format!("/{}", request.uri().path().trim_start_matches('/'));
     match path.as_str() {
+        "/" if front.commands.is_closed() => Ok(text(StatusCode::SERVICE_UNAVAILABLE, GONE)),
         "/" => Ok(text(StatusCode::OK, "OK")),
-        "/rtc/validate" => validate(front, Path::Legacy, &request),
-        "/rtc/v1/validate" => validate(front, Path::Single, &request),
+        "/rtc/validate" => validate(front, Path::Legacy, request).await,
+        "/rtc/v1/validate" => validate(front, Path::Single, request).await,
         "/rtc/v1" if is_upgrade(&request) => join(front, Path::Single, request).await,
         // A join request means one peer connection on this path, too (protocol.md §2.1). Two are not served here;
         // official clients ask for `/rtc/v1` first.
@@ -88,9 +94,19 @@ async fn route(front: &Front, request: Request) -> Result<Response, Denied> {
     }
 }
 
-fn validate(front: &Front, path: Path, request: &Request) -> Result<Response, Denied> {
-    check(front, path, request)?;
+async fn validate(front: &Front, path: Path, request: Request) -> Result<Response, Denied> {
+    let _turn = turn(front).await?;
+    check(front, path, &request)?;
     Ok(text(StatusCode::OK, "success"))
+}
+
+/// A join request may be large when it is inflated, so few are decoded at once.
+async fn turn(front: &Front) -> Result<tokio::sync::SemaphorePermit<'_>, Denied> {
+    front.joins.acquire().await.map_err(|_| gone())
+}
+
+fn gone() -> Denied {
+    Denied::new(StatusCode::SERVICE_UNAVAILABLE, GONE)
 }
 
 fn check(
@@ -121,19 +137,18 @@ fn has_join_request(request: &Request) -> bool {
 }
 
 async fn join(front: &Front, path: Path, request: Request) -> Result<Response, Denied> {
+    let _turn = turn(front).await?;
     let admission = check(front, path, &request)?;
     let (mut parts, _) = request.into_parts();
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, front)
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
         .await
         .map_err(|rejection| Denied::new(rejection.status(), rejection.body_text()))?;
-    let (outgoing, messages) = mpsc::channel(link::QUEUE);
-    let (reply, answer) = oneshot::channel();
-    let gone = || {
-        Denied::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the server is shutting down",
-        )
+    let who = Who {
+        room: admission.room.clone(),
+        identity: admission.joining.identity.clone(),
     };
+    let (outgoing, messages) = link::queue();
+    let (reply, answer) = oneshot::channel();
     front
         .commands
         .send(Command::Join {
@@ -147,11 +162,13 @@ async fn join(front: &Front, path: Path, request: Request) -> Result<Response, D
     let alive = front.alive.upgrade().ok_or_else(gone)?;
     let front = front.clone();
     Ok(upgrade
-        .max_message_size(limits::SIGNAL_BYTES)
-        .max_frame_size(limits::SIGNAL_BYTES)
+        .max_message_size(front.signal.request)
+        .max_frame_size(front.signal.request)
         .read_buffer_size(link::READ_BUFFER)
+        .write_buffer_size(link::WRITE_BUFFER)
+        .max_write_buffer_size(link::WRITE_BUFFER_LIMIT)
         .on_upgrade(move |socket| async move {
-            link::run(socket, id, messages, front).await;
+            link::run(socket, id, who, messages, front).await;
             drop(alive);
         }))
 }

@@ -17,15 +17,19 @@
 //! Official LiveKit SDKs and browsers join it as they join livekit-server, for data: packets, streams and RPC.
 //! Media sections of their offers are answered as inactive.
 
+mod accept;
 mod admission;
 mod config;
 mod http;
+mod journal;
 mod link;
 pub mod room;
 mod server;
 mod stats;
 mod worker;
 
+pub use accept::HttpLimits;
 pub use config::{Config, DEV_API_KEY, DEV_API_SECRET, LoopbackCandidates};
+pub use link::SignalLimits;
 pub use server::{Server, SpawnError};
 pub use stats::Stats;

@@ -8,11 +8,13 @@ use std::time::Duration;
 use lkstream_transport::Certificate;
 use lkstream_transport::udp::Socket;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::accept;
 use crate::config::{Config, LoopbackCandidates};
-use crate::http::{Front, router};
+use crate::http::Front;
+use crate::journal::Journal;
 use crate::stats::{Shared, Stats};
 use crate::worker::{COMMANDS, Command, Options, Worker};
 
@@ -125,21 +127,19 @@ impl Server {
 
         let shared = Arc::new(Shared::default());
         let (alive, links) = mpsc::channel(1);
-        let service = router(Front {
+        let front = Front {
             keys,
             commands: commands.clone(),
             shared: Arc::clone(&shared),
+            journal: Arc::new(Journal::default()),
+            signal: Arc::new(config.signal),
+            joins: Arc::new(Semaphore::new(
+                config.http.joins.clamp(1, Semaphore::MAX_PERMITS),
+            )),
             alive: alive.downgrade(),
-        });
+        };
         let (open, closing) = oneshot::channel::<()>();
-        let accepting = tokio::spawn(async move {
-            let serve = axum::serve(listener, service).with_graceful_shutdown(async move {
-                let _ = closing.await;
-            });
-            if let Err(error) = serve.await {
-                tracing::error!(%error, "no more connections are accepted");
-            }
-        });
+        let accepting = tokio::spawn(accept::run(listener, config.http, front, closing));
         Ok(Server {
             addr,
             rtc_addr,

@@ -20,6 +20,15 @@ pub struct Stats {
     pub resumes: u64,
     /// Resumes that were refused, whose clients join anew.
     pub resumes_refused: u64,
+    /// Connections without a complete request that were closed for others, at a limit of
+    /// [`HttpLimits`](crate::HttpLimits).
+    pub connections_evicted: u64,
+    /// Connections closed since their request did not come in time.
+    pub connections_timed_out: u64,
+    /// Connections that the system did not let us accept, for example for want of file descriptors.
+    pub accept_errors: u64,
+    /// Times that a signal link was not read for a while since its client asked for too much.
+    pub floods: u64,
     /// WebSocket messages that are no signalling.
     pub bad_frames: u64,
     /// Signal links closed since their client did not read them.
@@ -40,10 +49,15 @@ pub struct Stats {
     pub packets: room::Stats,
 }
 
-/// Counters that WebSocket tasks raise; the rest belongs to the worker.
+/// Counters of the HTTP port and the signal links; the rest belongs to the worker.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     joins_refused: AtomicU64,
+    connections_evicted: AtomicU64,
+    connections_timed_out: AtomicU64,
+    accept_errors: AtomicU64,
+    floods: AtomicU64,
+    slow_links: AtomicU64,
     bad_frames: AtomicU64,
 }
 
@@ -52,12 +66,37 @@ impl Shared {
         self.joins_refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn count_evicted(&self) {
+        self.connections_evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_timed_out(&self) {
+        self.connections_timed_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_accept_error(&self) {
+        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_flood(&self) {
+        self.floods.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_slow_link(&self) {
+        self.slow_links.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_bad_frame(&self) {
         self.bad_frames.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn add_to(&self, stats: &mut Stats) {
         stats.joins_refused += self.joins_refused.load(Ordering::Relaxed);
+        stats.connections_evicted += self.connections_evicted.load(Ordering::Relaxed);
+        stats.connections_timed_out += self.connections_timed_out.load(Ordering::Relaxed);
+        stats.accept_errors += self.accept_errors.load(Ordering::Relaxed);
+        stats.floods += self.floods.load(Ordering::Relaxed);
+        stats.slow_links += self.slow_links.load(Ordering::Relaxed);
         stats.bad_frames += self.bad_frames.load(Ordering::Relaxed);
     }
 }

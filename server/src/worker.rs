@@ -24,9 +24,10 @@ use lkstream_proto::token::ApiKeys;
 use lkstream_transport::udp::{ReceiveBatch, Socket};
 use lkstream_transport::{Certificate, Transmit};
 use tokio::io::Interest;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::admission::{Admission, Denied};
+use crate::link::{Queue, QueueError};
 use crate::room::{self, Departure, Input, MemberId, Output, Room};
 use crate::stats::Stats;
 use connection::{Backlogs, Connection, Key};
@@ -55,11 +56,16 @@ pub(crate) enum Command {
     /// Let somebody in, or back in.
     Join {
         admission: Box<Admission>,
-        link: mpsc::Sender<Bytes>,
+        link: Queue,
         reply: oneshot::Sender<Result<LinkId, Denied>>,
     },
     /// A request came over a link.
-    Request { link: LinkId, request: Box<Request> },
+    Request {
+        link: LinkId,
+        request: Box<Request>,
+        /// Given back when the request was handled: a link has one at a time.
+        turn: OwnedSemaphorePermit,
+    },
     /// A link is gone.
     LinkLost(LinkId),
     /// Tell the counters.
@@ -192,7 +198,11 @@ impl Worker {
             } => {
                 let _ = reply.send(self.admit(now, *admission, link));
             }
-            Command::Request { link, request } => {
+            Command::Request {
+                link,
+                request,
+                turn: _turn,
+            } => {
                 if let Some(key) = self.links.get(&link).copied() {
                     self.request(now, key, *request);
                 }
@@ -248,19 +258,19 @@ impl Worker {
     fn say(&mut self, now: Instant, key: Key, message: Bytes) {
         let Some(link) = self
             .connections
-            .get(&key)
-            .and_then(|connection| connection.link.as_ref())
+            .get_mut(&key)
+            .and_then(|connection| connection.link.as_mut())
         else {
             return;
         };
         let id = link.id;
-        match link.sender.try_send(message) {
+        match link.queue.push(message) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
+            Err(QueueError::Full) => {
                 self.stats.slow_links += 1;
                 self.link_lost(now, id);
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => self.link_lost(now, id),
+            Err(QueueError::Closed) => self.link_lost(now, id),
         }
     }
 
@@ -416,7 +426,7 @@ impl Worker {
                 .connections
                 .values()
                 .filter_map(|connection| connection.link.as_ref())
-                .filter(|link| link.sender.is_closed())
+                .filter(|link| link.queue.is_closed())
                 .map(|link| link.id)
                 .collect();
             for link in gone {

@@ -6,9 +6,14 @@ mod support;
 
 use std::time::{Duration, SystemTime};
 
+use futures_util::{SinkExt, StreamExt};
 use lkstream_proto::token::{ApiKeys, Claims};
 use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, Server, SpawnError};
+use support::participant::dial;
 use support::{UPGRADE, claims, http, join_query, server, sign, token};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn health_and_unknown_paths() {
@@ -379,4 +384,110 @@ async fn a_dropped_server_stops() {
         }
     })
     .await;
+}
+
+/// A connection with a part of a request.
+async fn half_made(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
+        .await
+        .unwrap();
+    stream
+}
+
+/// Waits until the server has closed a connection.
+async fn is_closed(mut stream: TcpStream) {
+    support::within("end of a connection", async {
+        let mut buffer = [0; 1024];
+        while let Ok(1..) = stream.read(&mut buffer).await {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_and_idle_connections_have_a_time_limit() {
+    let mut config = Config::dev().with_free_ports();
+    config.http.head_timeout = Duration::from_millis(50);
+    config.http.idle_timeout = Duration::from_millis(50);
+    let server = Server::spawn(config).await.unwrap();
+    is_closed(half_made(&server).await).await;
+    is_closed(TcpStream::connect(server.addr()).await.unwrap()).await;
+    let mut kept = TcpStream::connect(server.addr()).await.unwrap();
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    is_closed(kept).await;
+    assert_eq!(server.stats().await.connections_timed_out, 3);
+}
+
+#[tokio::test]
+async fn connections_without_a_request_give_way_at_the_limits() {
+    // Of one address, of all, and of all connections that there may be.
+    let limits: [fn(&mut Config); 3] = [
+        |config| config.http.pending_per_address = 8,
+        |config| config.http.pending = 8,
+        |config| config.http.connections = 8,
+    ];
+    for limit in limits {
+        let mut config = Config::dev().with_free_ports();
+        limit(&mut config);
+        let server = Server::spawn(config).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..64 {
+            held.push(half_made(&server).await);
+        }
+        let health = http(server.addr(), "GET", "/", &[]).await;
+        assert_eq!(health.status, 200, "an honest request is served");
+        for stream in held.drain(..50) {
+            is_closed(stream).await;
+        }
+        assert!(server.stats().await.connections_evicted >= 50);
+    }
+}
+
+#[tokio::test]
+async fn unfinished_requests_are_bounded_together() {
+    let mut config = Config::dev().with_free_ports();
+    config.http.heads = 256 << 10;
+    let server = Server::spawn(config).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let mut stream = half_made(&server).await;
+        // What does not fit is not taken, so this may end with an error.
+        let _ = stream.write_all(&[b'a'; 100 << 10]).await;
+        held.push(stream);
+    }
+    assert_eq!(http(server.addr(), "GET", "/", &[]).await.status, 200);
+    support::within("evictions", async {
+        while server.stats().await.connections_evicted < 13 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    // One request alone is bounded, too.
+    let mut large = half_made(&server).await;
+    let _ = large.write_all(&[b'a'; 300 << 10]).await;
+    is_closed(large).await;
+}
+
+#[tokio::test]
+async fn a_client_that_floods_or_does_not_read_is_slowed_down() {
+    let mut config = Config::dev().with_free_ports();
+    config.signal.write_timeout = Duration::from_millis(500);
+    let server = Server::spawn(config).await.unwrap();
+    let mut ws = dial(&server, &join_query(), &token("flood", "room")).await;
+    for _ in 0..1000 {
+        ws.feed(Message::Ping(vec![0; 125].into())).await.unwrap();
+    }
+    ws.flush().await.unwrap();
+    support::within("a note of the flood", async {
+        while server.stats().await.floods == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    // Others are served meanwhile.
+    let mut other = dial(&server, &join_query(), &token("other", "elsewhere")).await;
+    assert!(matches!(other.next().await, Some(Ok(Message::Binary(_)))));
 }

@@ -9,9 +9,9 @@ use lkstream_proto::signal::{Response, SessionDescription, SignalResponse};
 use lkstream_proto::token::Claims;
 use lkstream_transport::{ChannelId, Event, IceMode, Peer, SendError};
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use super::{HallKey, LinkId};
+use crate::link::Queue;
 use crate::room::{Input, MemberId, Room};
 
 /// Messages read from one connection in one turn, so that none holds up the others.
@@ -51,7 +51,7 @@ pub(super) struct Key(pub(super) u64);
 #[derive(Debug)]
 pub(super) struct Outlet {
     pub(super) id: LinkId,
-    pub(super) sender: mpsc::Sender<Bytes>,
+    pub(super) queue: Queue,
 }
 
 pub(super) struct Connection {

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
-use bytes::Bytes;
 use lkstream_proto::id::RoomSid;
 use lkstream_proto::limits;
 use lkstream_proto::participant::{ClientInfo, DisconnectReason};
 use lkstream_proto::signal::{Request, Response, SessionDescription, SignalResponse};
 use lkstream_transport::{Credentials, IceMode, Peer, PeerConfig, SdpError};
-use tokio::sync::mpsc;
 
 use super::connection::{self, Backlogs, Connection, Key, Outlet};
 use super::{Hall, HallKey, LinkId, Worker};
 use crate::admission::{Admission, Denied};
+use crate::link::Queue;
 use crate::room::{self, Departure, Input, JoinError, Room};
 
 /// How often clients get a fresh token (protocol.md §1.5).
@@ -29,7 +28,7 @@ impl Worker {
         &mut self,
         now: Instant,
         admission: Admission,
-        link: mpsc::Sender<Bytes>,
+        link: Queue,
     ) -> Result<LinkId, Denied> {
         let id = LinkId(self.key());
         if admission.resume.is_some() {
@@ -70,7 +69,7 @@ impl Worker {
             hall_key,
             member,
             ice,
-            Outlet { id, sender: link },
+            Outlet { id, queue: link },
             admission.claims,
         );
         let mut answer = None;
@@ -122,13 +121,7 @@ impl Worker {
         Ok(key)
     }
 
-    fn resume(
-        &mut self,
-        now: Instant,
-        admission: Admission,
-        id: LinkId,
-        link: mpsc::Sender<Bytes>,
-    ) {
+    fn resume(&mut self, now: Instant, admission: Admission, id: LinkId, mut link: Queue) {
         let known = admission.resume.as_ref().and_then(|resume| {
             let hall_key = *self.by_name.get(&admission.room)?;
             let hall = self.halls.get_mut(&hall_key)?;
@@ -141,14 +134,14 @@ impl Worker {
             // An empty queue takes it; the link closes when the sender is dropped.
             let departure = Departure::rejoin(DisconnectReason::StateMismatch);
             if let Some(message) = room::leave_message(departure) {
-                let _ = link.try_send(message);
+                let _ = link.push(message);
             }
             return;
         };
         self.stats.resumes += 1;
         if let Some(connection) = self.connections.get_mut(&key) {
             // The old link closes when its sender is dropped.
-            if let Some(old) = connection.link.replace(Outlet { id, sender: link }) {
+            if let Some(old) = connection.link.replace(Outlet { id, queue: link }) {
                 self.links.remove(&old.id);
             }
             self.links.insert(id, key);
