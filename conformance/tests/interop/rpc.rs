@@ -1,7 +1,7 @@
 //! Remote calls with the official SDK, both roles, both servers (protocol.md §6).
 
 use std::future::IntoFuture;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use lkstream::encryption::Keyring;
 use lkstream::{Room, RpcCode, RpcError};
@@ -122,35 +122,25 @@ async fn rust_calls_python(site: &Site) -> Result<(), Failure> {
     let error = call("nothing", "").await?.unwrap_err();
     assert_eq!(error, RpcCode::UnsupportedMethod.into());
 
-    let began = Instant::now();
     let short = room
         .call("bob", "sleep", "30")
         .timeout(Duration::from_millis(1500));
     let error = timeout(DEADLINE, short.into_future()).await?.unwrap_err();
     assert_eq!(error.builtin(), Some(RpcCode::ResponseTimeout), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(5));
 
     // Nobody of that name: nothing says so but the missing acknowledgement.
     let nobody = room.call("nobody", "echo", "").into_future();
     let sleeping = tokio::spawn(room.call("bob", "sleep", "30").into_future());
-    let began = Instant::now();
     let error = timeout(DEADLINE, nobody).await?.unwrap_err();
     assert_eq!(error, RpcCode::ConnectionTimeout.into());
-    let waited = began.elapsed();
-    assert!((7..9).contains(&waited.as_secs()), "{waited:?}");
 
+    // The other call still waits: it is the end of its recipient that ends it.
     bob.close_input();
-    let began = Instant::now();
     let error = timeout(DEADLINE, sleeping).await??.unwrap_err();
     assert_eq!(
         error.builtin(),
         Some(RpcCode::RecipientDisconnected),
         "{error}"
-    );
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
     );
     bob.succeed()?;
     room.close().await;
