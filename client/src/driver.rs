@@ -217,7 +217,9 @@ impl Driver {
             let peer = &mut self.peer;
             match self
                 .datagrams
-                .poll_receive(cx, |received| peer.handle_received(now, received))
+                .poll_receive(cx, |received| {
+                peer.handle_received(now, received);
+            })
             {
                 Poll::Ready(Ok(())) => moved = true,
                 // What the network reports about an earlier datagram; ICE finds out on its own.

@@ -86,6 +86,9 @@ pub struct PeerConfig {
     pub sctp_packet: usize,
     /// Channels that the remote side may have open at a time; further opens are refused. Default 16.
     pub max_channels: usize,
+    /// Remote candidates that are taken; each is checked some 20 times if it does not answer. A server that clients reach anyway needs
+    /// few. Default [`limits::REMOTE_CANDIDATES`].
+    pub max_remote_candidates: usize,
     /// Silence on the path until [`Event::Disconnected`](crate::Event::Disconnected). Default 7 s.
     pub disconnected_after: Duration,
     /// Further silence until [`Event::Failed`](crate::Event::Failed). Default 15 s.
@@ -119,6 +122,7 @@ impl PeerConfig {
             send_buffer: limits::SEND_BUFFER,
             sctp_packet: limits::SCTP_PACKET,
             max_channels: 16,
+            max_remote_candidates: limits::REMOTE_CANDIDATES,
             disconnected_after: Duration::from_secs(7),
             failed_after: Duration::from_secs(15),
             keepalive: Duration::from_secs(2),

@@ -59,7 +59,7 @@ pub enum CandidateError {
     /// It does not parse.
     #[error("candidate does not parse")]
     Syntax,
-    /// The peer keeps [`limits::REMOTE_CANDIDATES`](crate::limits::REMOTE_CANDIDATES) already.
+    /// The peer has [`PeerConfig::max_remote_candidates`](crate::PeerConfig::max_remote_candidates) already.
     #[error("more than {limit} remote candidates")]
     TooMany {
         /// What is allowed.

@@ -1,9 +1,16 @@
 //! The path between the two sides: ICE (RFC 8445) over UDP, full and lite.
 //!
 //! Written for a quick join and a quick resume: every answer leads to the next step at once, unanswered checks are
-//! repeated ever slower, the first pair that works is nominated, and a lite agent sends nothing but answers. Data may
-//! flow over a pair as soon as it is proven ([`Event::Usable`]), a round trip before it is chosen ([`Event::Path`]).
+//! repeated ever slower, and the first pair that works is nominated. Data may flow over a pair as soon as it is proven
+//! ([`Event::Usable`]), a round trip before it is chosen ([`Event::Path`]).
+//!
+//! Whoever offers a candidate, or knows our password and forges a source address, can name somebody else's address. So
+//! checks to candidates are few and paced, and an address that was only heard from gets at most three times the bytes
+//! that came from it until it is validated: until it has answered a check, or finished a DTLS handshake, which only
+//! the receiver of our messages can. A lite agent sends answers, and a check of its own only to validate an address.
 
+mod address;
+mod checks;
 mod pair;
 
 use std::collections::VecDeque;
@@ -12,29 +19,22 @@ use std::time::{Duration, Instant};
 
 use ring::hmac;
 
+use self::address::{Pacer, Validated};
+use self::checks::Validation;
 use self::pair::{Pair, PairState};
 use crate::config::{Credentials, IceMode, PeerConfig};
 use crate::error::PeerError;
-use crate::limits;
 use crate::sdp::Candidate;
 use crate::stun::{Kind, Message, Part, TransactionId, Writer};
 
-/// Checks are repeated so often at first …
-const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-/// … and so often in the end.
-const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// Pairs that are checked; a caller with more addresses than that is odd.
-const MAX_PAIRS: usize = 256;
+/// Pairs that are kept (RFC 8445 §6.1.2.5). One more takes the place of the one that was silent longest.
+const MAX_PAIRS: usize = 100;
 /// Checks without an answer that are remembered.
 const MAX_TRANSACTIONS: usize = 512;
-/// Messages that wait to be sent; beyond that they are dropped, as a full socket would.
+/// Messages that wait to be sent; beyond that they are dropped, as a full socket would, and counted.
 const MAX_OUTGOING: usize = 512;
 /// A chosen pair this silent gives way to another one that the controlling side names.
 const SILENT: Duration = Duration::from_secs(3);
-
-/// The chosen pair is asked so often while it is more silent than its keepalives explain, to find out at once when an
-/// outage is over.
-const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Where datagrams go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,7 @@ pub(crate) struct Ice {
     locals: Vec<SocketAddr>,
     /// Candidates that signalling told.
     remotes: Vec<Candidate>,
+    max_remotes: usize,
     pairs: Vec<Pair>,
     /// The chosen pair.
     selected: Option<usize>,
@@ -103,7 +104,12 @@ pub(crate) struct Ice {
     /// When the state `Checking` began.
     since: Instant,
     next_tick: Option<Instant>,
-    interval: Duration,
+    pacer: Pacer,
+    validated: Validated,
+    /// The address in use is being validated.
+    validation: Option<Validation>,
+    /// Messages dropped since too many waited.
+    dropped: u64,
     /// A message proved that the other side lives.
     has_proof: bool,
     last_keepalive: Instant,
@@ -136,6 +142,7 @@ impl Ice {
             remote_is_lite: false,
             locals: config.candidates.clone(),
             remotes: Vec::new(),
+            max_remotes: config.max_remote_candidates,
             pairs: Vec::new(),
             selected: None,
             nominee: None,
@@ -146,7 +153,10 @@ impl Ice {
             state: State::New,
             since: now,
             next_tick: None,
-            interval: CHECK_INTERVAL,
+            pacer: Pacer::new(now),
+            validated: Validated::default(),
+            validation: None,
+            dropped: 0,
             has_proof: false,
             last_keepalive: now,
             keepalive: config.keepalive,
@@ -167,7 +177,6 @@ impl Ice {
         self.tie_breaker = self.number(b"tie breaker");
         self.state = State::Checking;
         self.since = now;
-        self.interval = CHECK_INTERVAL;
         self.next_tick = Some(now);
         for pair in &mut self.pairs {
             pair.set_controlling(is_controlling);
@@ -184,36 +193,40 @@ impl Ice {
         self.nominee = None;
         self.transactions.clear();
         self.outgoing.clear();
+        self.validation = None;
         self.state = State::New;
         self.next_tick = None;
     }
 
-    /// `false` when there are too many already.
-    pub(crate) fn add_remote(&mut self, now: Instant, candidate: &Candidate) -> bool {
+    /// Takes a candidate that signalling told.
+    pub(crate) fn add_remote(&mut self, now: Instant, candidate: &Candidate) -> Added {
         if self
             .remotes
             .iter()
             .any(|known| known.address == candidate.address)
         {
-            return true;
+            return Added::Taken;
         }
-        if self.remotes.len() >= limits::REMOTE_CANDIDATES {
-            return false;
+        if !address::is_usable(candidate.address, &self.locals) {
+            return Added::Unusable;
+        }
+        if self.remotes.len() >= self.max_remotes {
+            return Added::TooMany;
         }
         self.remotes.push(*candidate);
         // A lite agent checks nothing; it learns its pairs from the questions it gets.
         if self.mode == IceMode::Full {
             for index in 0..self.locals.len() {
                 let local = self.locals[index];
-                if local.is_ipv4() == candidate.address.is_ipv4() {
-                    self.find_or_add_pair(local, candidate.address, candidate.priority);
+                if local.is_ipv4() == candidate.address.is_ipv4() && self.pairs.len() < MAX_PAIRS {
+                    self.find_or_add_pair(now, local, candidate.address, candidate.priority);
                 }
             }
             if self.state == State::Checking {
                 self.next_tick = Some(now);
             }
         }
-        true
+        Added::Taken
     }
 
     /// Takes a STUN message. `false` when it was refused.
@@ -230,25 +243,15 @@ impl Ice {
         let Some(message) = Message::parse(datagram) else {
             return false;
         };
+        let origin = Origin {
+            remote,
+            local,
+            candidate,
+            bytes: datagram.len(),
+        };
         match message.kind {
-            Kind::Request => self.handle_request(
-                now,
-                Origin {
-                    remote,
-                    local,
-                    candidate,
-                },
-                &message,
-            ),
-            Kind::Success | Kind::Error => self.handle_response(
-                now,
-                Origin {
-                    remote,
-                    local,
-                    candidate,
-                },
-                &message,
-            ),
+            Kind::Request => self.handle_request(now, origin, &message),
+            Kind::Success | Kind::Error => self.handle_response(now, origin, &message),
             // Keepalives of the other side (RFC 8445 §11) prove nothing.
             Kind::Indication => true,
         }
@@ -285,21 +288,21 @@ impl Ice {
                 self.switch_part();
             }
         }
-        let answer = Writer::new(Kind::Success, message.transaction).mapped(origin.remote);
-        self.push(answer_path, answer.finish(&self.credentials.password));
-        let Some(index) = self.find_or_add_pair(
+        let index = self.find_or_add_pair(
+            now,
             origin.candidate,
             origin.remote,
             message.priority.unwrap_or(1),
-        ) else {
-            return true;
-        };
+        );
         let pair = &mut self.pairs[index];
         pair.source = origin.local;
-        self.hear(now, index);
+        pair.budget.add_received(origin.bytes);
+        let answer = Writer::new(Kind::Success, message.transaction).mapped(origin.remote);
+        self.push_over(index, answer.finish(&self.credentials.password));
+        self.note_received(now, index);
         let nominates = message.use_candidate && !self.is_controlling;
         if self.mode == IceMode::Lite {
-            // Being asked has to do as a proof.
+            // Being asked has to do as a proof that the pair works; what it gets is bounded until it is validated.
             self.pairs[index].state = PairState::Succeeded;
             if nominates {
                 self.choose(now, index);
@@ -314,7 +317,7 @@ impl Ice {
             PairState::Open => {
                 // RFC 8445 §7.3.1.4: ask back at once.
                 self.pairs[index].is_nominated |= nominates;
-                self.check(index, false);
+                self.check_within_budget(now, index);
             }
         }
         true
@@ -342,6 +345,8 @@ impl Ice {
         let Some(index) = self.find_pair(transaction.local, transaction.remote) else {
             return true;
         };
+        // Only who got the check knows its transaction.
+        self.note_validated(transaction.remote);
         if message.kind == Kind::Error {
             if message.error == Some(487) {
                 self.switch_part();
@@ -349,8 +354,10 @@ impl Ice {
             }
             return true;
         }
-        self.pairs[index].state = PairState::Succeeded;
-        self.hear(now, index);
+        let pair = &mut self.pairs[index];
+        pair.state = PairState::Succeeded;
+        pair.checks = 0;
+        self.note_received(now, index);
         let seeks = matches!(self.state, State::Checking | State::Disconnected)
             && self.selected != Some(index);
         if self.is_controlling {
@@ -359,7 +366,9 @@ impl Ice {
             } else if seeks && self.nominee.is_none() {
                 self.note_usable(index);
                 self.nominee = Some(index);
+                self.pairs[index].note_check(now);
                 self.check(index, true);
+                self.next_tick = Some(self.pairs[index].check_at);
             }
         } else if self.pairs[index].is_nominated {
             self.choose(now, index);
@@ -369,16 +378,60 @@ impl Ice {
         true
     }
 
-    /// Whether the address has to do with us, for datagrams that are no STUN; such a one keeps the path alive.
-    pub(crate) fn is_known(&mut self, now: Instant, remote: SocketAddr) -> bool {
+    /// Notes a datagram that is no STUN, which keeps its path alive. Whether it came from an address that ICE knows.
+    pub(crate) fn note_datagram(&mut self, now: Instant, remote: SocketAddr, bytes: usize) -> bool {
         let Some(index) = self.pairs.iter().position(|pair| pair.remote == remote) else {
             return false;
         };
         let selected = self
             .selected
             .filter(|selected| self.pairs[*selected].remote == remote);
-        self.hear(now, selected.unwrap_or(index));
+        let index = selected.unwrap_or(index);
+        self.pairs[index].budget.add_received(bytes);
+        self.note_received(now, index);
         true
+    }
+
+    /// Whether the address has proven that it receives what is sent to it.
+    pub(crate) fn is_validated(&self, remote: SocketAddr) -> bool {
+        self.validated.contains(remote)
+    }
+
+    /// The address has answered what only it can have seen.
+    pub(crate) fn note_validated(&mut self, remote: SocketAddr) {
+        self.validated.insert(remote);
+        if self
+            .validation
+            .as_ref()
+            .is_some_and(|validation| validation.remote == remote)
+        {
+            self.validation = None;
+        }
+    }
+
+    /// Bytes that may be sent to an address now.
+    pub(crate) fn allowance(&self, remote: SocketAddr) -> usize {
+        if self.is_validated(remote) {
+            return usize::MAX;
+        }
+        let pairs = self.pairs.iter().filter(|pair| pair.remote == remote);
+        let bytes: u64 = pairs.map(|pair| pair.budget.allowance()).sum();
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Something that is no STUN was sent to an address that is not validated.
+    pub(crate) fn note_sent(&mut self, remote: SocketAddr, bytes: usize) {
+        let mut rest = bytes as u64;
+        for pair in self.pairs.iter_mut().filter(|pair| pair.remote == remote) {
+            let part = pair.budget.allowance().min(rest);
+            pair.budget.add_sent(part as usize);
+            rest -= part;
+        }
+    }
+
+    /// Messages dropped since more waited than a peer may have waiting.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Whether a genuine message came since the last call.
@@ -386,8 +439,8 @@ impl Ice {
         std::mem::take(&mut self.has_proof)
     }
 
-    fn hear(&mut self, now: Instant, index: usize) {
-        self.pairs[index].heard = Some(now);
+    fn note_received(&mut self, now: Instant, index: usize) {
+        self.pairs[index].last_received = Some(now);
         if self.selected == Some(index) && matches!(self.state, State::Disconnected | State::Failed)
         {
             self.state = State::Connected;
@@ -408,8 +461,8 @@ impl Ice {
         if let Some(current) = self.selected {
             // An eager other side nominates several pairs: the best one counts, unless it is dead.
             let is_silent = self.pairs[current]
-                .heard
-                .is_none_or(|heard| now.saturating_duration_since(heard) > SILENT);
+                .last_received
+                .is_none_or(|at| now.saturating_duration_since(at) > SILENT);
             let is_better = self.pairs[index].priority() > self.pairs[current].priority();
             if current == index || !(is_silent || is_better) {
                 return;
@@ -438,29 +491,41 @@ impl Ice {
 
     fn find_or_add_pair(
         &mut self,
+        now: Instant,
         local: SocketAddr,
         remote: SocketAddr,
         priority: u32,
-    ) -> Option<usize> {
+    ) -> usize {
         if let Some(index) = self.find_pair(local, remote) {
-            return Some(index);
-        }
-        if self.pairs.len() >= MAX_PAIRS {
-            return None;
+            return index;
         }
         let preference = self
             .locals
             .iter()
             .position(|known| *known == local)
             .unwrap_or_default();
-        self.pairs.push(Pair::new(
+        let pair = Pair::new(
+            now,
             local,
             remote,
             preference,
             priority,
             self.is_controlling,
-        ));
-        Some(self.pairs.len() - 1)
+        );
+        let is_spare = |index: &usize| Some(*index) != self.selected && Some(*index) != self.nominee;
+        let oldest = (0..self.pairs.len())
+            .filter(is_spare)
+            .min_by_key(|index| self.pairs[*index].last_received);
+        match oldest.filter(|_| self.pairs.len() >= MAX_PAIRS) {
+            Some(index) => {
+                self.pairs[index] = pair;
+                index
+            }
+            None => {
+                self.pairs.push(pair);
+                self.pairs.len() - 1
+            }
+        }
     }
 
     /// The candidate that stands for a local address. An address behind a one-to-one NAT is none itself: then the first of
@@ -475,49 +540,20 @@ impl Ice {
         exact.or_else(family).copied()
     }
 
-    /// Sends a check over the pair.
-    fn check(&mut self, index: usize, nominates: bool) {
-        let Some((ufrag, password)) = &self.remote else {
-            return;
-        };
-        let nominates =
-            self.is_controlling && (nominates || (self.remote_is_lite && self.pairs.len() == 1));
-        let pair = &self.pairs[index];
-        let part = if self.is_controlling {
-            Part::Controlling
-        } else {
-            Part::Controlled
-        };
-        let id = self.transaction_id();
-        let mut request = Writer::new(Kind::Request, id)
-            .username(&format!("{ufrag}:{}", self.credentials.ufrag))
-            .priority(pair.reflexive_priority())
-            .part(part(self.tie_breaker));
-        if nominates {
-            request = request.use_candidate();
-        }
-        let bytes = request.finish(password);
-        let (path, transaction) = (
-            pair.path(),
-            Transaction {
-                id,
-                remote: pair.remote,
-                local: pair.local,
-                nominates,
-            },
-        );
-        self.transaction_count += 1;
-        if self.transactions.len() >= MAX_TRANSACTIONS {
-            self.transactions.pop_front();
-        }
-        self.transactions.push_back(transaction);
-        self.push(path, bytes);
-    }
-
     fn push(&mut self, path: Path, bytes: Vec<u8>) {
         if self.outgoing.len() < MAX_OUTGOING {
             self.outgoing.push_back(Outgoing { path, bytes });
+        } else {
+            self.dropped += 1;
         }
+    }
+
+    /// As [`push`](Self::push), on the account of a pair.
+    fn push_over(&mut self, index: usize, bytes: Vec<u8>) {
+        let pair = &mut self.pairs[index];
+        pair.budget.add_sent(bytes.len());
+        let path = pair.path();
+        self.push(path, bytes);
     }
 
     /// Numbers that nobody can foretell who does not know our password.
@@ -542,91 +578,15 @@ impl Ice {
         u64::from_be_bytes(number)
     }
 
-    fn idle_interval(&self) -> Duration {
-        (self.keepalive / 2).max(Duration::from_millis(100))
-    }
-
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.next_tick.is_none_or(|at| at > now) {
-            return;
-        }
-        self.next_tick = match self.state {
-            State::New | State::Failed | State::Closed => None,
-            State::Checking => {
-                if now.saturating_duration_since(self.since)
-                    > self.disconnected_after + self.failed_after
-                {
-                    self.fail();
-                    None
-                } else {
-                    self.check_all();
-                    let next = now + self.interval;
-                    self.interval = (self.interval * 5 / 4).min(MAX_CHECK_INTERVAL);
-                    Some(next)
-                }
-            }
-            State::Connected | State::Disconnected => self.watch(now),
-        };
-    }
-
-    fn check_all(&mut self) {
-        if self.mode == IceMode::Lite {
-            return;
-        }
-        if let Some(nominee) = self.nominee {
-            self.check(nominee, true);
-            return;
-        }
-        for index in 0..self.pairs.len() {
-            if self.pairs[index].state == PairState::Open {
-                self.check(index, false);
-            }
-        }
-    }
-
-    /// Keeps the chosen pair alive and looks whether it is (RFC 7675).
-    fn watch(&mut self, now: Instant) -> Option<Instant> {
-        let selected = self.selected?;
-        let silence =
-            now.saturating_duration_since(self.pairs[selected].heard.unwrap_or(self.since));
-        if silence > self.disconnected_after + self.failed_after {
-            self.fail();
-            return None;
-        }
-        if silence > self.disconnected_after && self.state == State::Connected {
-            self.state = State::Disconnected;
-            self.events.push_back(Event::Disconnected);
-        }
-        let is_odd = silence > self.keepalive * 3 / 2;
-        let (pause, next) = if is_odd && self.mode == IceMode::Full {
-            let pause = PROBE_INTERVAL.min(self.keepalive);
-            (pause, pause)
-        } else {
-            (self.keepalive, self.idle_interval())
-        };
-        if self.mode == IceMode::Full && now.saturating_duration_since(self.last_keepalive) >= pause
-        {
-            self.last_keepalive = now;
-            // Named again, a lite side follows when a NAT gives us another address.
-            self.check(selected, true);
-            if self.state == State::Disconnected {
-                // Another pair may still work.
-                self.nominee = None;
-                for index in (0..self.pairs.len()).filter(|index| *index != selected) {
-                    self.check(index, false);
-                }
-            }
-        }
-        Some(now + next)
-    }
-
     fn fail(&mut self) {
+        self.validation = None;
         self.state = State::Failed;
         self.events.push_back(Event::Failed);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.next_tick
+        let validation = self.validation.as_ref().map(|validation| validation.check_at);
+        [self.next_tick, validation].into_iter().flatten().min()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Outgoing> {
@@ -640,6 +600,7 @@ impl Ice {
     pub(crate) fn close(&mut self) {
         self.state = State::Closed;
         self.next_tick = None;
+        self.validation = None;
         self.outgoing.clear();
     }
 
@@ -648,6 +609,15 @@ impl Ice {
     pub(crate) fn forget_locals_for_test(&mut self, locals: &[SocketAddr]) {
         self.locals = locals.to_vec();
     }
+}
+
+/// What became of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    Taken,
+    /// It has an address that nobody can have, or none that we should try.
+    Unusable,
+    TooMany,
 }
 
 /// The other side as its description tells.
@@ -663,6 +633,7 @@ struct Origin {
     remote: SocketAddr,
     local: Option<IpAddr>,
     candidate: SocketAddr,
+    bytes: usize,
 }
 
 #[cfg(test)]

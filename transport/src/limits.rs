@@ -24,8 +24,9 @@ pub const SDP_BYTES: usize = 256 * 1024;
 /// Media sections in one SDP; more are refused.
 pub const SDP_SECTIONS: usize = 128;
 
-/// Remote candidates a peer keeps; more are ignored and counted.
-pub const REMOTE_CANDIDATES: usize = 64;
+/// Remote candidates a peer takes, by default; more are ignored and counted. Clients and servers have one or two for each of their
+/// addresses.
+pub const REMOTE_CANDIDATES: usize = 16;
 
 /// Segments that one send call may carry (Linux `UDP_MAX_SEGMENTS`).
 pub const MAX_SEGMENTS: usize = 64;

@@ -65,6 +65,10 @@ pub struct Peer {
     sctp: Option<Sctp>,
     channels: Channels,
     path: Option<Path>,
+    /// Where the DTLS handshake goes on.
+    handshake: Handshake,
+    /// A datagram of the handshake that is more than may be sent to its address yet.
+    withheld: Option<Vec<u8>>,
     /// Waits for a path after a restart or an outage.
     is_seeking: bool,
     events: VecDeque<Event>,
@@ -72,7 +76,7 @@ pub struct Peer {
     farewell: VecDeque<Vec<u8>>,
     closed: Option<Cause>,
     /// The last time that something genuine of the other side arrived.
-    heard: Option<Instant>,
+    last_received: Option<Instant>,
     /// A decrypted packet has arrived since [`Peer::end_silence`].
     has_plaintext: bool,
     /// The latest time that the caller told.
@@ -95,17 +99,26 @@ impl Peer {
         self.path.map(|path| path.remote)
     }
 
+    /// Whether the address has proven that it receives what is sent to it: by the answer to a check, or by the DTLS handshake. Until
+    /// then it gets at most three times the bytes that came from it (RFC 9000 §8).
+    #[must_use]
+    pub fn is_validated(&self, address: SocketAddr) -> bool {
+        self.ice.is_validated(address)
+    }
+
     /// The smoothed round-trip time as SCTP measures it, in whole milliseconds. `None` before the first measurement.
     #[must_use]
     pub fn round_trip(&self) -> Option<Duration> {
         self.sctp.as_ref().and_then(Sctp::round_trip)
     }
 
-    /// Takes received datagrams. Bad ones are counted in [`Stats`] and dropped.
-    pub fn handle_received(&mut self, now: Instant, received: Received<'_>) {
+    /// Takes received datagrams. Bad ones are counted in [`Stats`] and dropped. Whether one of them was certainly made by the other
+    /// side; that it was sent from where it seems to come from is only certain of an address that is
+    /// [validated](Self::is_validated).
+    pub fn handle_received(&mut self, now: Instant, received: Received<'_>) -> bool {
         self.clock = now;
         if received.data.is_empty() {
-            return;
+            return false;
         }
         let mut is_known = None;
         // One allocation for all plaintexts of the batch; it lives until the last of them is read.
@@ -131,7 +144,8 @@ impl Peer {
                 }
                 Some(20..=63) => {
                     let known = *is_known.get_or_insert_with(|| {
-                        self.ice.is_known(now, received.remote)
+                        self.ice
+                            .note_datagram(now, received.remote, received.data.len())
                             || self.path.is_some_and(|path| path.remote == received.remote)
                     });
                     if known {
@@ -144,19 +158,19 @@ impl Peer {
             }
         }
         self.follow_sctp(now);
-        self.end_silence(now);
+        let is_genuine = self.ice.take_proof() | std::mem::take(&mut self.has_plaintext);
+        if is_genuine {
+            self.end_silence(now);
+        }
+        is_genuine
     }
 
     /// Notes a sign of life; the first after a silence makes good for what was lost in it.
     fn end_silence(&mut self, now: Instant) {
-        let is_genuine = self.ice.take_proof() | std::mem::take(&mut self.has_plaintext);
-        if !is_genuine {
-            return;
-        }
         let was_silent = self
-            .heard
+            .last_received
             .replace(now)
-            .is_some_and(|heard| now.saturating_duration_since(heard) >= SILENCE);
+            .is_some_and(|at| now.saturating_duration_since(at) >= SILENCE);
         if was_silent && let Some(sctp) = &mut self.sctp {
             sctp.end_silence(now);
         }
@@ -222,6 +236,12 @@ impl Peer {
                 if self.sctp.is_none() {
                     self.end(Cause::Sctp);
                 }
+                match (self.handshake, self.path) {
+                    // All of our part went there, so whoever finished it has received it there.
+                    (Handshake::At(address), _) => self.ice.note_validated(address),
+                    (_, Some(path)) => self.ice.validate(now, path.remote),
+                    _ => {}
+                }
             }
         }
     }
@@ -257,6 +277,12 @@ impl Peer {
             if let Some(sctp) = &mut self.sctp {
                 sctp.fire_retransmission(now);
             }
+        }
+        let is_connected = self.sctp.is_some();
+        if is_connected {
+            self.ice.validate(now, path.remote);
+        } else {
+            self.handshake.note(path.remote);
         }
         if let Some(dtls) = &mut self.dtls {
             let outcome = dtls.start(now);
@@ -340,6 +366,8 @@ impl Peer {
         }
         let dtls = self.dtls.as_ref().and_then(Dtls::poll_timeout);
         let sctp = self.sctp.as_ref().and_then(Sctp::poll_timeout);
+        // What waits for an answer of its address, or for more from there, does not wait for a time.
+        let sctp = sctp.filter(|at| *at > self.clock || self.may_send_packets());
         [self.ice.poll_timeout(), dtls, sctp]
             .into_iter()
             .flatten()
@@ -356,11 +384,37 @@ impl Peer {
     ) -> Option<Transmit> {
         self.clock = now;
         buf.clear();
-        let transmit = self.write_batch(now, max_segments, buf)?;
+        let transmit = match self.ice.poll_transmit() {
+            Some(outgoing) => {
+                buf.extend_from_slice(&outgoing.bytes);
+                single(outgoing.path, buf)
+            }
+            None => {
+                let transmit = self.write_batch(now, max_segments, buf)?;
+                if !self.ice.is_validated(transmit.destination) {
+                    self.ice.note_sent(transmit.destination, transmit.len);
+                }
+                transmit
+            }
+        };
         let size = transmit.segment_size.unwrap_or(transmit.len).max(1);
         self.stats.datagrams_sent += transmit.len.div_ceil(size) as u64;
         self.stats.bytes_sent += transmit.len as u64;
         Some(transmit)
+    }
+
+    /// Bytes that may be sent over the path now.
+    fn allowance(&self) -> usize {
+        self.path.map_or(0, |path| {
+            self.ice
+                .allowance(path.remote)
+                .saturating_sub(self.ice.reserve())
+        })
+    }
+
+    /// Whether the largest packet may be sent over the path now.
+    fn may_send_packets(&self) -> bool {
+        self.allowance() >= Dtls::sealed_len(self.config.sctp_packet)
     }
 
     fn write_batch(
@@ -369,12 +423,14 @@ impl Peer {
         max_segments: usize,
         buf: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        if let Some(outgoing) = self.ice.poll_transmit() {
-            buf.extend_from_slice(&outgoing.bytes);
-            return Some(single(outgoing.path, buf));
-        }
         let path = self.path?;
+        let mut allowance = self.allowance();
         if let Some(datagram) = self.farewell.pop_front() {
+            if datagram.len() > allowance {
+                // It may be somebody else's address, and there is no time to find out.
+                self.farewell.clear();
+                return None;
+            }
             buf.extend_from_slice(&datagram);
             return Some(single(path, buf));
         }
@@ -382,16 +438,21 @@ impl Peer {
             return None;
         }
         let dtls = self.dtls.as_mut()?;
-        if let Some(datagram) = dtls.poll_handshake() {
+        if let Some(datagram) = self.withheld.take().or_else(|| dtls.poll_handshake()) {
+            if datagram.len() > allowance {
+                self.withheld = Some(datagram);
+                return None;
+            }
             buf.extend_from_slice(&datagram);
             return Some(single(path, buf));
         }
+        let largest = Dtls::sealed_len(self.config.sctp_packet);
         let sctp = self.sctp.as_mut()?;
         let mut segment_size = 0;
         let mut segments = 0;
         while segments < max_segments.max(1) {
             let start = buf.len();
-            if segments > 0 && start + segment_size > limits::BATCH_BYTES {
+            if segments > 0 && start + segment_size > limits::BATCH_BYTES || allowance < largest {
                 break;
             }
             buf.extend_from_slice(&ROOM);
@@ -415,6 +476,7 @@ impl Peer {
                 segment_size = sealed;
             }
             segments += 1;
+            allowance -= sealed;
             if sealed < segment_size {
                 break;
             }
@@ -559,8 +621,27 @@ impl Peer {
     pub fn stats(&self) -> Stats {
         Stats {
             sctp: self.sctp.as_ref().map(Sctp::stats).unwrap_or_default(),
+            stun_dropped: self.ice.dropped(),
             ..self.stats
         }
+    }
+}
+
+/// The addresses to which our part of the DTLS handshake went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handshake {
+    Nowhere,
+    At(SocketAddr),
+    Several,
+}
+
+impl Handshake {
+    fn note(&mut self, address: SocketAddr) {
+        *self = match *self {
+            Self::Nowhere => Self::At(address),
+            Self::At(former) if former == address => *self,
+            _ => Self::Several,
+        };
     }
 }
 

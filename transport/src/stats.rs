@@ -16,6 +16,8 @@ pub struct Stats {
     pub datagrams_dropped: u64,
     /// STUN messages that ICE refused.
     pub stun_refused: u64,
+    /// STUN messages of ours that were dropped since too many waited to be sent.
+    pub stun_dropped: u64,
     /// DTLS records that were refused.
     pub dtls_refused: u64,
     /// SCTP packets that were refused, in whole or in part.

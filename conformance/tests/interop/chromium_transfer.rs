@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use lkstream_conformance::endpoint::Endpoint;
 use lkstream_conformance::process::Failure;
-use lkstream_transport::{ChannelId, Credentials, Event, SendError};
+use lkstream_transport::{ChannelId, Credentials, Event, IceMode, PeerConfig, SendError};
 use ring::digest::{Context, SHA256};
 use serde_json::json;
 
@@ -47,6 +47,18 @@ async fn each_way_at_once_when_the_page_answers() -> Result<(), Failure> {
 #[ignore = "needs chromium"]
 async fn page_that_offered_restarts_ice() -> Result<(), Failure> {
     let pair = Pair::page_offers(Client::Endpoint, own_channel).await?;
+    each_way(pair, Restart::Page).await
+}
+
+/// The page moves to another port. A lite agent has it prove that address before it sends more than a little there.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn page_that_offered_to_ice_lite_restarts_ice() -> Result<(), Failure> {
+    let lite = |config: &mut PeerConfig| {
+        config.ice = IceMode::Lite;
+        own_channel(config);
+    };
+    let pair = Pair::page_offers(Client::Endpoint, lite).await?;
     each_way(pair, Restart::Page).await
 }
 
@@ -144,7 +156,9 @@ async fn restart_in_the_middle(
     pair.endpoint
         .until("path after the restart", |endpoint| {
             let advanced = transfer.advance(endpoint, UNTIL_RESTARTED);
-            let done = endpoint.events.contains(&Event::Reconnected);
+            let address = endpoint.peer.remote_address();
+            let is_validated = address.is_some_and(|address| endpoint.peer.is_validated(address));
+            let done = is_validated && endpoint.events.contains(&Event::Reconnected);
             (done || advanced.is_err()).then_some(advanced)
         })
         .await??;

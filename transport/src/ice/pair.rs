@@ -1,13 +1,21 @@
 //! A local and a remote address, and whether datagrams pass between them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Path;
+use super::address::Budget;
 
 /// Type preferences (RFC 8445 §5.1.2.2).
 const HOST: u32 = 126;
 const PEER_REFLEXIVE: u32 = 110;
+
+/// Checks of an open pair are repeated after so long at first …
+const FIRST_INTERVAL: Duration = Duration::from_millis(20);
+/// … each time half as much later, and so far apart in the end …
+const LAST_INTERVAL: Duration = Duration::from_secs(2);
+/// … and so often: for some 20 s, as long as a new connection has.
+const MAX_CHECKS: u32 = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PairState {
@@ -25,7 +33,13 @@ pub(super) struct Pair {
     /// The other side wants it, as soon as it is proven.
     pub(super) is_nominated: bool,
     /// When something came over it last.
-    pub(super) heard: Option<Instant>,
+    pub(super) last_received: Option<Instant>,
+    /// What passed while the remote address was not validated.
+    pub(super) budget: Budget,
+    /// Checks sent while it is open.
+    pub(super) checks: u32,
+    /// When the next one is due.
+    pub(super) check_at: Instant,
     preference: u32,
     remote_priority: u32,
     is_controlling: bool,
@@ -34,6 +48,7 @@ pub(super) struct Pair {
 impl Pair {
     /// `order`: the place of the local candidate in our list.
     pub(super) fn new(
+        now: Instant,
         local: SocketAddr,
         remote: SocketAddr,
         order: usize,
@@ -47,11 +62,26 @@ impl Pair {
             source: Some(local.ip()),
             state: PairState::Open,
             is_nominated: false,
-            heard: None,
+            last_received: None,
+            budget: Budget::default(),
+            checks: 0,
+            check_at: now,
             preference,
             remote_priority,
             is_controlling,
         }
+    }
+
+    /// Whether it is to be checked: not proven, and not in vain so far.
+    pub(super) fn is_untried(&self) -> bool {
+        self.state == PairState::Open && self.checks < MAX_CHECKS
+    }
+
+    /// A check was sent.
+    pub(super) fn note_check(&mut self, now: Instant) {
+        let growth = 1.5f64.powi(self.checks.min(30) as i32);
+        self.check_at = now + FIRST_INTERVAL.mul_f64(growth).min(LAST_INTERVAL);
+        self.checks += 1;
     }
 
     pub(super) fn set_controlling(&mut self, is_controlling: bool) {

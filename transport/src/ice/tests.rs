@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::certificate::Certificate;
+use crate::limits;
 
 const DELAY: Duration = Duration::from_millis(10);
 
@@ -51,13 +52,11 @@ impl Net {
             agents[side].start(now, remote, is_controlling[side]);
             for (index, home) in homes[1 - side].iter().enumerate() {
                 let priority = (HOST_PRIORITY) - (index as u32) * 256;
-                assert!(agents[side].add_remote(
-                    now,
-                    &Candidate {
-                        address: *home,
-                        priority
-                    }
-                ));
+                let candidate = Candidate {
+                    address: *home,
+                    priority,
+                };
+                assert_eq!(agents[side].add_remote(now, &candidate), Added::Taken);
             }
         }
         Self {
@@ -299,7 +298,7 @@ fn forged_messages_are_refused() {
         .mapped(stranger)
         .finish(&lite.password);
     assert!(!net.agents[0].handle_stun(now, stranger, None, &forged));
-    assert!(!net.agents[1].is_known(now, stranger));
+    assert!(!net.agents[1].note_datagram(now, stranger, 100));
     assert!(net.agents[1].poll_transmit().is_none() && net.agents[1].poll_event().is_none());
     // The genuine one is heard wherever it comes from.
     let genuine = Writer::new(Kind::Request, [1; 12])
@@ -329,24 +328,94 @@ fn pairs_and_candidates_are_bounded() {
         priority: 1,
     };
     let taken = (1..1_000)
-        .filter(|number| net.agents[0].add_remote(now, &candidate(*number)))
+        .filter(|number| net.agents[0].add_remote(now, &candidate(*number)) == Added::Taken)
         .count();
     assert_eq!(taken, limits::REMOTE_CANDIDATES - 1);
+    let silent = net.agents[0].find_pair(address("10.0.0.1:1"), candidate(1).address);
+    assert!(silent.is_some());
     for port in 1..2_000 {
-        net.agents[0].find_or_add_pair(
+        let index = net.agents[0].find_or_add_pair(
+            now,
             address("10.0.0.1:1"),
             SocketAddr::from(([8, 8, 8, 8], port)),
             1,
         );
+        net.agents[0].note_received(now, index);
     }
     assert_eq!(net.agents[0].pairs.len(), MAX_PAIRS);
-    net.agents[0].handle_timeout(now);
-    net.agents[0].next_tick = Some(now);
-    net.agents[0].handle_timeout(now);
-    net.agents[0].next_tick = Some(now);
-    net.agents[0].handle_timeout(now);
+    for _ in 0..3 {
+        net.agents[0].next_tick = Some(now);
+        net.agents[0].handle_timeout(now);
+    }
     assert!(
         net.agents[0].outgoing.len() <= MAX_OUTGOING
             && net.agents[0].transactions.len() <= MAX_TRANSACTIONS
     );
+}
+
+/// Whoever may offer candidates may name the addresses of others: these get few checks, slowly.
+#[test]
+fn candidates_that_do_not_answer_get_few_checks() {
+    let mut net = Net::new(
+        [IceMode::Full, IceMode::Full],
+        [&["10.0.0.1:1"], &["10.0.0.2:2"]],
+        [true, false],
+    );
+    net.passes = |_, _| false;
+    for port in 1..1_000 {
+        for address in [[9, 9, 9, 9], [224, 0, 0, 1], [255; 4], [127, 0, 0, 1], [0; 4]] {
+            let candidate = Candidate {
+                address: SocketAddr::from((address, port)),
+                priority: 1,
+            };
+            net.agents[0].add_remote(net.now, &candidate);
+        }
+    }
+    let remotes = net.agents[0].remotes.iter().map(|remote| remote.address);
+    assert!(remotes.skip(1).all(|remote| remote.ip().to_string() == "9.9.9.9"));
+    let mut before = 0;
+    for second in 1..=60 {
+        net.run(Duration::from_secs(1));
+        let sent = net.sent[0] - before;
+        before = net.sent[0];
+        // Twenty a second, and the burst at the beginning.
+        assert!(sent <= if second == 1 { 28 } else { 20 }, "{sent} in second {second}");
+    }
+    assert!(net.sent[0] <= 20 * limits::REMOTE_CANDIDATES, "{:?}", net.sent);
+}
+
+/// A request from an address that never answers is answered and asked back, with less than three times its bytes.
+#[test]
+fn requests_get_less_than_three_times_their_bytes() {
+    for mode in [IceMode::Lite, IceMode::Full] {
+        let mut net = Net::new(
+            [IceMode::Full, mode],
+            [&["10.0.0.1:1"], &["10.0.0.2:2"]],
+            [true, false],
+        );
+        let [asking, asked] = [0, 1].map(|side| net.agents[side].credentials.clone());
+        let stranger = address("6.6.6.6:6");
+        let local = Some(address("10.0.0.2:2").ip());
+        let (mut came, mut went) = (0, 0);
+        for round in 0..200u8 {
+            let request = Writer::new(Kind::Request, [round; 12])
+                .username(&format!("{}:{}", asked.ufrag, asking.ufrag))
+                .finish(&asked.password);
+            came += request.len();
+            let agent = &mut net.agents[1];
+            assert!(agent.handle_stun(net.now, stranger, local, &request));
+            if round == 100 {
+                agent.validate(net.now, stranger);
+            }
+            net.now += Duration::from_millis(100);
+            agent.handle_timeout(net.now);
+            while let Some(outgoing) = agent.poll_transmit() {
+                if outgoing.path.remote == stranger {
+                    went += outgoing.bytes.len();
+                }
+            }
+            assert!(went <= 3 * came, "{mode:?}: {went} for {came}");
+        }
+        assert!(!net.agents[1].is_validated(stranger));
+    }
 }

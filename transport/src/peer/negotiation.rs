@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use ring::hmac;
 
-use super::Peer;
+use super::{Handshake, Peer};
 use super::channels::Channels;
 use crate::config::{Credentials, IceMode, PeerConfig, Role};
 use crate::dtls::{Dtls, Side};
 use crate::error::{CandidateError, PeerError, SdpError};
-use crate::ice::{Ice, Remote};
+use crate::ice::{Added, Ice, Remote};
 use crate::limits;
 use crate::sdp::{CandidateLine, Description, Local, Setup, write_answer, write_offer};
 use crate::stats::Stats;
@@ -97,11 +97,13 @@ impl Peer {
             sctp: None,
             channels: Channels::new(&config),
             path: None,
+            handshake: Handshake::Nowhere,
+            withheld: None,
             is_seeking: false,
             events: VecDeque::new(),
             farewell: VecDeque::new(),
             closed: None,
-            heard: None,
+            last_received: None,
             has_plaintext: false,
             clock: now,
             stats: Stats::default(),
@@ -185,7 +187,8 @@ impl Peer {
     }
 
     /// Adds a candidate of the other side, as SDP writes it, with or without `a=` or `candidate:` in front.
-    /// `.local` names, TCP and the empty end-of-candidates mark are ignored and counted.
+    /// `.local` names, TCP, the empty end-of-candidates mark, and addresses that should not be tried (multicast, broadcast, reserved,
+    /// unspecified; loopback or link-local where we have no such address) are ignored and counted.
     ///
     /// # Errors
     /// When it does not parse or there are too many.
@@ -197,12 +200,13 @@ impl Peer {
         self.clock = now;
         let result = match CandidateLine::parse(candidate) {
             CandidateLine::Usable(candidate) => {
-                if self.ice.add_remote(now, &candidate) {
-                    return Ok(());
+                match self.ice.add_remote(now, &candidate) {
+                    Added::Taken => return Ok(()),
+                    Added::Unusable => Ok(()),
+                    Added::TooMany => Err(CandidateError::TooMany {
+                        limit: self.config.max_remote_candidates,
+                    }),
                 }
-                Err(CandidateError::TooMany {
-                    limit: limits::REMOTE_CANDIDATES,
-                })
             }
             CandidateLine::Ignored => Ok(()),
             CandidateLine::Bad => Err(CandidateError::Syntax),

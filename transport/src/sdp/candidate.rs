@@ -52,7 +52,6 @@ impl CandidateLine {
         if component != 1
             || !protocol.eq_ignore_ascii_case("udp")
             || address.ends_with(".local")
-            || port == 0
         {
             return Self::Ignored;
         }
@@ -60,9 +59,6 @@ impl CandidateLine {
             // Host names other than `.local` are legal, and not looked up.
             return Self::Ignored;
         };
-        if ip.is_unspecified() || ip.is_multicast() {
-            return Self::Ignored;
-        }
         Self::Usable(Candidate {
             address: SocketAddr::new(ip, port),
             priority,

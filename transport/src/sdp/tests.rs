@@ -349,8 +349,6 @@ fn candidates_are_sorted_out() {
         "candidate:1 1 udp 1 4f9c6d6e-1111-2222-3333-444444444444.local 54321 typ host",
         "candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype active",
         "candidate:1 2 udp 1 10.0.0.1 9 typ host",
-        "candidate:1 1 udp 1 0.0.0.0 9 typ host",
-        "candidate:1 1 udp 1 10.0.0.1 0 typ host",
         "candidate:1 1 udp 1 example.org 9 typ host",
     ] {
         assert_eq!(CandidateLine::parse(line), CandidateLine::Ignored, "{line}");

@@ -14,6 +14,7 @@ use crate::channel::{ChannelConfig, ChannelId, Reliability};
 use crate::config::{Credentials, IceMode, PeerConfig};
 use crate::event::Event;
 use crate::sctp::MessageKind;
+use crate::stun::{Kind, Writer};
 
 /// The offerer.
 pub(super) const A: usize = 0;
@@ -77,6 +78,8 @@ pub(super) struct Pair {
     addresses: [SocketAddr; 2],
     wire: BTreeMap<(Instant, u64), Flying>,
     serial: u64,
+    /// Bytes sent to addresses at which neither peer is.
+    strays: BTreeMap<SocketAddr, usize>,
     delay: Duration,
     jitter: Duration,
     pub(super) loss: f64,
@@ -132,6 +135,7 @@ impl Pair {
             addresses,
             wire: BTreeMap::new(),
             serial: 0,
+            strays: BTreeMap::new(),
             delay: setting.delay,
             jitter: setting.jitter,
             loss: setting.loss,
@@ -244,6 +248,29 @@ impl Pair {
         self.peers[side]
             .ice
             .forget_locals_for_test(&[self.addresses[side]]);
+    }
+
+    /// A genuine check that chooses its address, as side A would send it from there. Gives its size.
+    pub(super) fn check_from(&mut self, address: SocketAddr) -> usize {
+        let [ours, theirs] = [A, B].map(|side| self.peers[side].ice.credentials().clone());
+        let check = Writer::new(Kind::Request, [self.serial as u8; 12])
+            .username(&format!("{}:{}", theirs.ufrag, ours.ufrag))
+            .priority(u32::MAX)
+            .use_candidate()
+            .finish(&theirs.password);
+        let received = Received {
+            remote: address,
+            local: Some(self.addresses[B].ip()),
+            data: &check,
+            segment_size: check.len(),
+        };
+        assert!(self.peers[B].handle_received(self.now, received));
+        check.len()
+    }
+
+    /// Bytes that were sent to an address at which neither peer is.
+    pub(super) fn sent_to(&self, address: SocketAddr) -> usize {
+        self.strays.get(&address).copied().unwrap_or_default()
     }
 
     /// An ICE restart that a side offers.
@@ -413,6 +440,9 @@ impl Pair {
             .jitter
             .mul_f64(((self.random)() % 1_000) as f64 / 1_000.0);
         self.serial += 1;
+        if !self.addresses.contains(&to) {
+            *self.strays.entry(to).or_default() += data.len();
+        }
         let at = self.now + self.delay + jitter;
         self.wire.insert(
             (at, self.serial),
