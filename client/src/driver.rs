@@ -215,12 +215,9 @@ impl Driver {
         let mut moved = false;
         for _ in 0..RECEIVE_BATCHES {
             let peer = &mut self.peer;
-            match self
-                .datagrams
-                .poll_receive(cx, |received| {
+            match self.datagrams.poll_receive(cx, |received| {
                 peer.handle_received(now, received);
-            })
-            {
+            }) {
                 Poll::Ready(Ok(())) => moved = true,
                 // What the network reports about an earlier datagram; ICE finds out on its own.
                 Poll::Ready(Err(error)) => tracing::trace!(%error, "udp receive"),

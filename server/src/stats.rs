@@ -35,6 +35,8 @@ pub struct Stats {
     pub slow_links: u64,
     /// UDP datagrams that belong to nobody.
     pub stray_datagrams: u64,
+    /// UDP datagrams for one participant that seem to come from the address of another, dropped.
+    pub contested_datagrams: u64,
     /// UDP datagrams that the system would not send.
     pub unsent_datagrams: u64,
     /// Offers and candidates that were refused.

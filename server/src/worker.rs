@@ -31,7 +31,7 @@ use crate::link::{Queue, QueueError};
 use crate::room::{self, Departure, Input, MemberId, Output, Room};
 use crate::stats::Stats;
 use connection::{Backlogs, Connection, Key};
-use demux::Demux;
+use demux::{Demux, Stray};
 use timers::{Timer, Timers};
 
 /// Commands that may wait for the worker; above it WebSocket tasks wait.
@@ -367,9 +367,16 @@ impl Worker {
                 }
             }
             for received in self.batch.iter() {
-                let Some(key) = self.demux.find(&received) else {
-                    self.stats.stray_datagrams += 1;
-                    continue;
+                let key = match self.demux.find(now, &received) {
+                    Ok(key) => key,
+                    Err(Stray::Unknown) => {
+                        self.stats.stray_datagrams += 1;
+                        continue;
+                    }
+                    Err(Stray::Contested) => {
+                        self.stats.contested_datagrams += 1;
+                        continue;
+                    }
                 };
                 let Some(connection) = self.connections.get_mut(&key) else {
                     continue;
@@ -377,14 +384,15 @@ impl Worker {
                 let Some(peer) = &mut connection.peer else {
                     continue;
                 };
-                let refused = peer.stats().stun_refused;
                 // The stacks below parse bytes of strangers: should one of them panic, this connection alone is lost.
-                if catch_unwind(AssertUnwindSafe(|| peer.handle_received(now, received))).is_err() {
+                let handle = AssertUnwindSafe(|| peer.handle_received(now, received));
+                let Ok(is_genuine) = catch_unwind(handle) else {
                     self.broken.push(key);
                     continue;
-                }
-                if peer.stats().stun_refused == refused {
-                    self.demux.learn(&received, key);
+                };
+                if is_genuine {
+                    let is_proven = peer.is_validated(received.remote);
+                    self.demux.learn(now, received.remote, key, is_proven);
                 }
                 if !connection.dirty {
                     connection.dirty = true;

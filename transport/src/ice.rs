@@ -512,7 +512,8 @@ impl Ice {
             priority,
             self.is_controlling,
         );
-        let is_spare = |index: &usize| Some(*index) != self.selected && Some(*index) != self.nominee;
+        let is_spare =
+            |index: &usize| Some(*index) != self.selected && Some(*index) != self.nominee;
         let oldest = (0..self.pairs.len())
             .filter(is_spare)
             .min_by_key(|index| self.pairs[*index].last_received);
@@ -585,7 +586,10 @@ impl Ice {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let validation = self.validation.as_ref().map(|validation| validation.check_at);
+        let validation = self
+            .validation
+            .as_ref()
+            .map(|validation| validation.check_at);
         [self.next_tick, validation].into_iter().flatten().min()
     }
 

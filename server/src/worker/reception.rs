@@ -23,6 +23,9 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 /// How long a fresh token is valid at least (protocol.md §1.5).
 const REFRESH_VALIDITY: Duration = Duration::from_secs(600);
 
+/// Candidates of a client that are tried: it reaches the server anyway, and is asked back where its checks come from.
+const REMOTE_CANDIDATES: usize = 4;
+
 impl Worker {
     pub(super) fn admit(
         &mut self,
@@ -193,6 +196,7 @@ impl Worker {
         let mut config = PeerConfig::new(certificate, Credentials::from_random(random));
         config.candidates.clone_from(&self.options.candidates);
         config.ice = ice;
+        config.max_remote_candidates = REMOTE_CANDIDATES;
         config.max_message_size = limits::SERVER_PACKET_BYTES;
         config
     }

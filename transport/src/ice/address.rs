@@ -122,7 +122,12 @@ mod tests {
 
     #[test]
     fn candidates_are_judged_by_kind() {
-        for good in ["192.0.2.1:1", "10.0.0.1:65535", "[2001:db8::1]:9", "[fd00::1]:9"] {
+        for good in [
+            "192.0.2.1:1",
+            "10.0.0.1:65535",
+            "[2001:db8::1]:9",
+            "[fd00::1]:9",
+        ] {
             assert!(usable(good, &["198.51.100.1:1"]), "{good}");
         }
         for bad in [
@@ -141,9 +146,17 @@ mod tests {
         ] {
             assert!(!usable(bad, &["127.0.0.1:1", "169.254.1.1:1"]), "{bad}");
         }
-        for loopback in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        for loopback in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
             assert!(!usable(loopback, &["198.51.100.1:1"]), "{loopback}");
-            assert!(usable(loopback, &["198.51.100.1:1", "127.0.0.1:1"]), "{loopback}");
+            assert!(
+                usable(loopback, &["198.51.100.1:1", "127.0.0.1:1"]),
+                "{loopback}"
+            );
         }
         assert!(!usable("169.254.169.254:80", &["10.0.0.1:1"]));
         assert!(usable("169.254.7.7:80", &["169.254.1.1:1"]));

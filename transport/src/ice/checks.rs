@@ -74,8 +74,8 @@ impl Ice {
 
     /// Bytes of a check at most.
     fn check_len(&self) -> usize {
-        let names = self.credentials.ufrag.len()
-            + self.remote.as_ref().map_or(0, |(ufrag, _)| ufrag.len());
+        let names =
+            self.credentials.ufrag.len() + self.remote.as_ref().map_or(0, |(ufrag, _)| ufrag.len());
         CHECK_BYTES + 4 + (names + 1).next_multiple_of(4)
     }
 
@@ -101,7 +101,11 @@ impl Ice {
         let Some(validation) = self.validation.filter(|due| due.check_at <= now) else {
             return;
         };
-        let last = self.pairs.iter().enumerate().filter(|(_, pair)| pair.remote == validation.remote);
+        let last = self
+            .pairs
+            .iter()
+            .enumerate()
+            .filter(|(_, pair)| pair.remote == validation.remote);
         let Some((index, _)) = last.max_by_key(|(_, pair)| pair.last_received) else {
             self.validation = None;
             return;
@@ -155,7 +159,11 @@ impl Ice {
             return Some(self.pairs[nominee].check_at);
         }
         loop {
-            let open = self.pairs.iter().enumerate().filter(|(_, pair)| pair.is_untried());
+            let open = self
+                .pairs
+                .iter()
+                .enumerate()
+                .filter(|(_, pair)| pair.is_untried());
             let due = open.filter(|(_, pair)| pair.check_at <= now);
             let Some((index, _)) =
                 due.min_by_key(|(_, pair)| (pair.checks, u64::MAX - pair.priority()))

@@ -363,7 +363,13 @@ fn candidates_that_do_not_answer_get_few_checks() {
     );
     net.passes = |_, _| false;
     for port in 1..1_000 {
-        for address in [[9, 9, 9, 9], [224, 0, 0, 1], [255; 4], [127, 0, 0, 1], [0; 4]] {
+        for address in [
+            [9, 9, 9, 9],
+            [224, 0, 0, 1],
+            [255; 4],
+            [127, 0, 0, 1],
+            [0; 4],
+        ] {
             let candidate = Candidate {
                 address: SocketAddr::from((address, port)),
                 priority: 1,
@@ -372,16 +378,27 @@ fn candidates_that_do_not_answer_get_few_checks() {
         }
     }
     let remotes = net.agents[0].remotes.iter().map(|remote| remote.address);
-    assert!(remotes.skip(1).all(|remote| remote.ip().to_string() == "9.9.9.9"));
+    assert!(
+        remotes
+            .skip(1)
+            .all(|remote| remote.ip().to_string() == "9.9.9.9")
+    );
     let mut before = 0;
     for second in 1..=60 {
         net.run(Duration::from_secs(1));
         let sent = net.sent[0] - before;
         before = net.sent[0];
         // Twenty a second, and the burst at the beginning.
-        assert!(sent <= if second == 1 { 28 } else { 20 }, "{sent} in second {second}");
+        assert!(
+            sent <= if second == 1 { 28 } else { 20 },
+            "{sent} in second {second}"
+        );
     }
-    assert!(net.sent[0] <= 20 * limits::REMOTE_CANDIDATES, "{:?}", net.sent);
+    assert!(
+        net.sent[0] <= 20 * limits::REMOTE_CANDIDATES,
+        "{:?}",
+        net.sent
+    );
 }
 
 /// A request from an address that never answers is answered and asked back, with less than three times its bytes.

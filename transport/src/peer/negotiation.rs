@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use ring::hmac;
 
-use super::{Handshake, Peer};
 use super::channels::Channels;
+use super::{Handshake, Peer};
 use crate::config::{Credentials, IceMode, PeerConfig, Role};
 use crate::dtls::{Dtls, Side};
 use crate::error::{CandidateError, PeerError, SdpError};
@@ -199,15 +199,13 @@ impl Peer {
     ) -> Result<(), CandidateError> {
         self.clock = now;
         let result = match CandidateLine::parse(candidate) {
-            CandidateLine::Usable(candidate) => {
-                match self.ice.add_remote(now, &candidate) {
-                    Added::Taken => return Ok(()),
-                    Added::Unusable => Ok(()),
-                    Added::TooMany => Err(CandidateError::TooMany {
-                        limit: self.config.max_remote_candidates,
-                    }),
-                }
-            }
+            CandidateLine::Usable(candidate) => match self.ice.add_remote(now, &candidate) {
+                Added::Taken => return Ok(()),
+                Added::Unusable => Ok(()),
+                Added::TooMany => Err(CandidateError::TooMany {
+                    limit: self.config.max_remote_candidates,
+                }),
+            },
             CandidateLine::Ignored => Ok(()),
             CandidateLine::Bad => Err(CandidateError::Syntax),
         };

@@ -49,10 +49,7 @@ impl CandidateLine {
         if next() != Some("typ") || next().is_none() {
             return Self::Bad;
         }
-        if component != 1
-            || !protocol.eq_ignore_ascii_case("udp")
-            || address.ends_with(".local")
-        {
+        if component != 1 || !protocol.eq_ignore_ascii_case("udp") || address.ends_with(".local") {
             return Self::Ignored;
         }
         let Ok(ip) = address.parse::<IpAddr>() else {
