@@ -9,7 +9,7 @@ mod source;
 
 pub use names::{numbered_name, safe_name};
 pub(crate) use partial::{Partial, Target};
-pub(crate) use source::Source;
+pub(crate) use source::{Blocks, Source, Start};
 
 #[cfg(test)]
 mod tests;

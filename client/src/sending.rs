@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lkstream_engine::Attributes;
 use lkstream_proto::id::StreamId;
 
-use crate::files::Source;
+use crate::files::{Blocks, Source, Start};
 use crate::options::{Attachment, AttachmentSource};
 use crate::writer::Outgoing;
 use crate::{ByteOptions, Room, SendError, Sent, TextOptions};
@@ -79,10 +79,14 @@ impl Room {
 
     /// Sends a regular file under its own name and waits until all of it was acknowledged by the server's transport.
     ///
-    /// The length is announced from the file's metadata; a file that changes meanwhile is an error, and the
-    /// receivers see an aborted stream. Two blocks of 240 kB are in memory at a time. Reading happens on tokio's
-    /// blocking threads. Where all recipients can inflate, a file whose first bytes shrink is compressed
-    /// ([`ByteOptions::compress`]).
+    /// A file of less than 240 kB is read first and sent like [`send_bytes`](Self::send_bytes). Of a longer one the
+    /// length in its metadata is announced; a file that turns out shorter or longer, or is written to meanwhile, is an
+    /// error, and the receivers see an aborted stream. Where the metadata says less than that first block has, as for
+    /// files of `/proc`, no length is announced. [`ByteOptions::total_length`] has no effect here. To send a file that
+    /// somebody is writing, use [`stream_bytes`](Self::stream_bytes).
+    ///
+    /// Two blocks of 240 kB are in memory at a time. Reading happens on tokio's blocking threads. Where all recipients
+    /// can inflate, a file whose first bytes shrink is compressed ([`ByteOptions::compress`]).
     ///
     /// # Cancel safety
     /// Not cancel safe: dropping the future aborts the stream, unless all of it was queued already.
@@ -105,14 +109,31 @@ impl Room {
         source: Source,
         mut options: ByteOptions,
     ) -> Result<Sent, SendError> {
-        options.common.total_length = Some(source.length());
         if options.name.is_none() {
             options.name = source.name();
         }
-        let (source, first) = next_block(path, source).await?;
-        let start = first.as_deref().unwrap_or_default();
-        let mut outgoing = Outgoing::open_file(self.shared().clone(), options, start)?;
-        match copy(path, source, first, &mut outgoing).await {
+        match blocking(path, move || source.start()).await? {
+            Start::Whole(content) => {
+                // What the file is counts, not what was expected of it.
+                options.common.total_length = None;
+                self.send_bytes(content, options).await
+            }
+            Start::Blocks(first, blocks) => {
+                options.common.total_length = blocks.length();
+                self.send_blocks(path, first, blocks, options).await
+            }
+        }
+    }
+
+    async fn send_blocks(
+        &self,
+        path: &Path,
+        first: Bytes,
+        blocks: Blocks,
+        options: ByteOptions,
+    ) -> Result<Sent, SendError> {
+        let mut outgoing = Outgoing::open_file(self.shared().clone(), options, &first)?;
+        match copy(path, first, blocks, &mut outgoing).await {
             Ok(()) => Ok(outgoing.close(Attributes::new()).await?),
             Err(error) => {
                 outgoing.abort(match &error {
@@ -167,24 +188,21 @@ async fn open(path: &Path) -> Result<Source, SendError> {
     blocking(path, move || Source::open(&owned)).await
 }
 
-async fn next_block(path: &Path, mut source: Source) -> Result<(Source, Option<Bytes>), SendError> {
-    blocking(path, move || source.block().map(|block| (source, block))).await
-}
-
 /// Writes the file's blocks from this one on, reading one ahead.
 async fn copy(
     path: &Path,
-    mut source: Source,
-    mut block: Option<Bytes>,
+    first: Bytes,
+    mut blocks: Blocks,
     outgoing: &mut Outgoing,
 ) -> Result<(), SendError> {
+    let mut block = Some(first);
     while let Some(written) = block.take() {
         let ahead = {
-            let mut source = source;
-            tokio::task::spawn_blocking(move || source.block().map(|block| (source, block)))
+            let mut blocks = blocks;
+            tokio::task::spawn_blocking(move || blocks.next().map(|block| (blocks, block)))
         };
         outgoing.write(written).await?;
-        (source, block) = ahead.await.map_err(|_| thread_ended(path))??;
+        (blocks, block) = ahead.await.map_err(|_| thread_ended(path))??;
     }
     Ok(())
 }

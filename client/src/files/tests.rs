@@ -212,23 +212,63 @@ fn a_missing_directory_is_an_error() {
     );
 }
 
-fn read_all(path: &Path) -> Result<Vec<u8>, SendError> {
-    let mut source = Source::open(path)?;
-    let mut all = Vec::new();
-    while let Some(block) = source.block()? {
+/// What is announced, and what is read.
+fn read_all(path: &Path) -> Result<(Option<u64>, Vec<u8>), SendError> {
+    let (first, mut blocks) = match Source::open(path)?.start()? {
+        Start::Whole(content) => return Ok((Some(content.len() as u64), content.to_vec())),
+        Start::Blocks(first, blocks) => (first, blocks),
+    };
+    let mut all = first.to_vec();
+    while let Some(block) = blocks.next()? {
         all.extend_from_slice(&block);
     }
-    Ok(all)
+    Ok((blocks.length(), all))
+}
+
+fn blocks_of(path: &Path) -> Blocks {
+    match Source::open(path).unwrap().start().unwrap() {
+        Start::Blocks(_, blocks) => blocks,
+        Start::Whole(content) => panic!("{} bytes are all of it", content.len()),
+    }
 }
 
 #[test]
 fn a_source_reads_what_it_announced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a");
-    for size in [0_usize, 1, 240_000, 240_001, 1_000_000] {
+    for size in [0_usize, 1, 239_999, 240_000, 240_001, 480_000, 1_000_000] {
         let content: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
         fs::write(&path, &content).unwrap();
-        assert!(read_all(&path).unwrap() == content, "{size} bytes");
+        assert!(
+            read_all(&path).unwrap() == (Some(size as u64), content),
+            "{size} bytes"
+        );
+    }
+}
+
+/// Their metadata says 0 or 4096 bytes, whatever is in them.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_of_the_kernel_are_read_to_their_end() {
+    for (path, hint) in [
+        ("/proc/version", 0),
+        ("/sys/kernel/mm/transparent_hugepage/enabled", 4096),
+    ] {
+        let path = Path::new(path);
+        let Ok(metadata) = fs::metadata(path) else {
+            continue;
+        };
+        assert_eq!(metadata.len(), hint);
+        let (length, content) = read_all(path).unwrap();
+        assert_eq!(length, Some(content.len() as u64));
+        assert!(!content.is_empty() && content == fs::read(path).unwrap());
+    }
+    // More than a block, where it may be read.
+    let symbols = Path::new("/proc/kallsyms");
+    if let Ok((length, content)) = read_all(symbols) {
+        assert_eq!(content.len(), fs::read(symbols).unwrap().len());
+        let is_whole = content.len() < 240_000;
+        assert_eq!(length, is_whole.then_some(content.len() as u64));
     }
 }
 
@@ -239,24 +279,22 @@ fn a_file_that_changes_is_an_error() {
     let path = directory.path().join("a");
     fs::write(&path, [1; 300_000]).unwrap();
 
-    let mut source = Source::open(&path).unwrap();
-    source.block().unwrap();
+    let mut blocks = blocks_of(&path);
     fs::OpenOptions::new()
         .append(true)
         .open(&path)
         .unwrap()
         .write_all(b"more")
         .unwrap();
-    source.block().unwrap();
+    blocks.next().unwrap();
     let grown = SendError::FileChanged {
         path: path.clone(),
         announced: 300_000,
         found: 300_004,
     };
-    assert_eq!(source.block(), Err(grown));
+    assert_eq!(blocks.next(), Err(grown));
 
-    let mut source = Source::open(&path).unwrap();
-    source.block().unwrap();
+    let mut blocks = blocks_of(&path);
     fs::OpenOptions::new()
         .write(true)
         .open(&path)
@@ -268,16 +306,16 @@ fn a_file_that_changes_is_an_error() {
         announced: 300_004,
         found: 240_010,
     };
-    assert_eq!(source.block(), Err(cut));
+    assert_eq!(blocks.next(), Err(cut));
 
-    let mut source = Source::open(&path).unwrap();
-    while source.offset() < source.length() {
-        source.block().unwrap();
+    let mut blocks = blocks_of(&path);
+    while Some(blocks.offset()) < blocks.length() {
+        blocks.next().unwrap();
     }
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH)
         .unwrap();
-    assert_eq!(source.block(), Err(SendError::FileModified { path }));
+    assert_eq!(blocks.next(), Err(SendError::FileModified { path }));
 }
 
 #[test]
