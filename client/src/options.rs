@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use lkstream_engine::{Compress, TextOperation};
+use lkstream_engine::{Compress, StreamInfo, TextOperation};
 use lkstream_proto::id::{Identity, StreamId, Topic};
 
 use crate::Progress;
 
 /// A callback for progress; runs on the task that writes, a few times a second, and must not block.
 pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// A callback with the header of a stream that was opened; runs on the task that opens.
+pub(crate) type OnOpen = Arc<dyn Fn(&StreamInfo) + Send + Sync>;
 
 /// What both kinds of stream have in common.
 #[derive(Clone)]
@@ -28,6 +31,7 @@ pub(crate) struct Common {
     pub(crate) timestamp: Option<SystemTime>,
     pub(crate) confirmed: bool,
     pub(crate) compress: Compress,
+    pub(crate) on_open: Option<OnOpen>,
     pub(crate) on_progress: Option<OnProgress>,
 }
 
@@ -44,6 +48,7 @@ impl Common {
             timestamp: None,
             confirmed: false,
             compress: Compress::Auto,
+            on_open: None,
             on_progress: None,
         }
     }
@@ -175,6 +180,19 @@ macro_rules! common_options {
             #[must_use]
             pub fn compress(mut self, compress: Compress) -> Self {
                 self.common.compress = compress;
+                self
+            }
+
+            /// Calls back once the stream is open, with the header as it goes out: with the length, the MIME type and
+            /// the attributes that were filled in. A stream that cannot be opened calls nothing.
+            ///
+            /// The callback runs on the calling task and must not block.
+            #[must_use]
+            pub fn on_open(
+                mut self,
+                callback: impl Fn(&StreamInfo) + Send + Sync + 'static,
+            ) -> Self {
+                self.common.on_open = Some(Arc::new(callback));
                 self
             }
 

@@ -14,7 +14,7 @@ use lkstream_engine::{IncomingId, Lost, Outcome, Read, ReadError, StreamInfo, Su
 use lkstream_proto::id::StreamId;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::files::{Partial, Target};
+use crate::files::{self, Partial, Removal, Target};
 use crate::shared::Shared;
 use crate::{ReadAllError, ReadProgress, SaveError};
 
@@ -369,7 +369,16 @@ impl ByteReader {
         target: Target,
         on_progress: &mut impl FnMut(ReadProgress),
     ) -> Result<PathBuf, SaveError> {
-        let mut partial = blocking(move || Partial::create(target)).await?;
+        let temporary = target.temporary();
+        // When this future is dropped, whatever the threads are doing.
+        let _removal = Removal::of(&temporary);
+        let mut partial = None;
+        if let Target::Path(_) = &target {
+            // What exists already is refused before anything is received.
+            let (target, temporary) = (target.clone(), temporary.clone());
+            let create = files::run(move || Partial::create(target, &temporary));
+            partial = Some(self.incoming.busy_with(create).await?);
+        }
         loop {
             let mut pieces = Vec::new();
             if !self.incoming.rest.is_empty() {
@@ -385,30 +394,22 @@ impl ByteReader {
                 taken
             })
             .await?;
-            if pieces.is_empty() {
-                break;
+            let (target, temporary) = (target.clone(), temporary.clone());
+            let write = move || {
+                let mut partial = match partial {
+                    Some(partial) => partial,
+                    None => Partial::create(target, &temporary)?,
+                };
+                partial.write(&pieces).map(|()| partial)
+            };
+            if matches!(self.incoming.end, Some(Ok(_))) {
+                let path = files::finish(write).await?;
+                on_progress(self.incoming.progress());
+                return Ok(path);
             }
-            let work = move || partial.write(&pieces).map(|()| partial);
-            partial = self.incoming.busy_with(blocking(work)).await?;
+            partial = Some(self.incoming.busy_with(files::run(write)).await?);
             on_progress(self.incoming.progress());
         }
-        blocking(move || partial.finish()).await
-    }
-}
-
-/// Runs file work on a blocking thread; a runtime that shuts down meanwhile is an error like any other.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SaveError> + Send + 'static,
-) -> Result<T, SaveError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(thread_ended()))
-}
-
-fn thread_ended() -> SaveError {
-    SaveError::File {
-        path: PathBuf::new(),
-        cause: io::Error::other("the blocking thread ended").into(),
     }
 }
 

@@ -146,14 +146,18 @@ impl Outgoing {
         }
         state.wake_driver();
         drop(state);
-        Ok(Outgoing {
+        let outgoing = Outgoing {
             shared,
             id,
             info,
             on_progress: common.on_progress,
             receipts,
             is_ended: false,
-        })
+        };
+        if let Some(on_open) = common.on_open {
+            on_open(&outgoing.info);
+        }
+        Ok(outgoing)
     }
 
     pub(crate) fn info(&self) -> &StreamInfo {

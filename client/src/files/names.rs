@@ -1,7 +1,9 @@
 //! Names from the network, made safe to create in a directory.
 
-/// The longest name [`safe_name`] gives, in bytes. Most file systems allow 255; the rest is for numbering.
-const NAME_BYTES: usize = 200;
+use super::hazard::Hazard;
+
+/// The longest name [`safe_name`] and [`numbered_name`] give, in bytes: what most file systems allow.
+const NAME_BYTES: usize = 255;
 
 /// The longest extension that survives the cutting of a long name, in bytes with its dot.
 const EXTENSION_BYTES: usize = 32;
@@ -9,12 +11,21 @@ const EXTENSION_BYTES: usize = 32;
 /// What stands in for a name of which nothing is left.
 const UNNAMED: &str = "unnamed";
 
-/// Turns a name from the network into one path component that can be created on any common system.
+/// What stands in for a character that cannot stay.
+const REPLACEMENT: char = '_';
+
+/// Characters that Windows and its file systems forbid.
+const FORBIDDEN_ON_WINDOWS: [char; 7] = ['<', '>', ':', '"', '|', '?', '*'];
+
+/// Turns a name from the network into one path component that can be created here and looks like what it is.
 ///
-/// Only what follows the last `/` or `\` counts. Control characters, characters that turn the reading direction,
-/// and the characters Windows forbids become `_`, a leading dot too (nothing arrives hidden); trailing dots and
-/// spaces go; names Windows reserves (`CON`, `nul.txt`, …) get a `_` in front; longer than 200 bytes is cut with
-/// the extension kept. Nothing left gives `unnamed`.
+/// A name stays as it was, in any script, but for this:
+/// - only what follows the last `/` or `\` counts;
+/// - each [`Hazard`] becomes `_`, and on Windows each of `< > : " | ? *`;
+/// - a leading dot becomes `_`, since nothing arrives hidden; spaces at the start go, dots and spaces at the end too;
+/// - a name that Windows reserves (`CON`, `nul.txt`, …) gets a `_` in front;
+/// - what is longer than 255 bytes is cut, with the extension kept;
+/// - nothing left gives `unnamed`.
 ///
 /// ```
 /// # use lkstream::files::safe_name;
@@ -30,32 +41,51 @@ pub fn safe_name(name: &str) -> String {
     if last.chars().all(|c| c == '.' || c.is_whitespace()) {
         return UNNAMED.to_owned();
     }
-    let mut safe: String = last
-        .trim_start()
-        .chars()
-        .map(|c| if is_unsafe(c) { '_' } else { c })
+    let mut safe: String = Hazard::all(last.trim_start())
+        .map(|(c, hazard)| {
+            let is_forbidden = cfg!(windows) && FORBIDDEN_ON_WINDOWS.contains(&c);
+            if hazard.is_some() || is_forbidden {
+                REPLACEMENT
+            } else {
+                c
+            }
+        })
         .collect();
     if safe.starts_with('.') {
         safe.replace_range(..1, "_");
     }
-    let mut safe = cut(&safe);
-    safe.truncate(safe.trim_end_matches(['.', ' ']).len());
+    let mut safe = cut_and_trim(&safe);
+    if is_reserved(&safe) {
+        safe.insert(0, REPLACEMENT);
+        safe = cut_and_trim(&safe);
+    }
     if safe.is_empty() {
         return UNNAMED.to_owned();
-    }
-    if is_reserved(&safe) {
-        safe.insert(0, '_');
     }
     safe
 }
 
-/// The `number`th alternative of a name: `report.pdf` gives `report (1).pdf`; number 0 is the name itself.
+fn cut_and_trim(name: &str) -> String {
+    let mut name = cut(name, NAME_BYTES, "");
+    // Windows takes dots and spaces away from the end of a name.
+    let kept = name.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
+    name.truncate(kept.len());
+    name
+}
+
+/// A safe name for file systems that take less than the system does, such as FAT; `None` where it is the same.
+pub(super) fn portable_name(safe: &str) -> Option<String> {
+    safe.contains(FORBIDDEN_ON_WINDOWS)
+        .then(|| safe.replace(FORBIDDEN_ON_WINDOWS, "_"))
+}
+
+/// The `number`th alternative of a name: `report.pdf` gives `report (1).pdf`; number 0 is the name itself. Like it, it
+/// has at most 255 bytes.
 pub fn numbered_name(name: &str, number: u32) -> String {
     if number == 0 {
         return name.to_owned();
     }
-    let (stem, extension) = split(name);
-    format!("{stem} ({number}){extension}")
+    cut(name, NAME_BYTES, &format!(" ({number})"))
 }
 
 /// Splits at the last dot that is not the first character; the extension keeps its dot.
@@ -66,27 +96,24 @@ fn split(name: &str) -> (&str, &str) {
     }
 }
 
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*' | '/' | '\\')
-        // Marks, embeddings, overrides and isolates of the reading direction; line separators; byte order mark.
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-/// Cuts to [`NAME_BYTES`] at a character, keeping a short extension.
-fn cut(name: &str) -> String {
-    if name.len() <= NAME_BYTES {
-        return name.to_owned();
+/// Puts `suffix` before the extension, and cuts to `limit` bytes at a character, keeping a short extension.
+fn cut(name: &str, limit: usize, suffix: &str) -> String {
+    let (stem, extension) = split(name);
+    if name.len() + suffix.len() <= limit {
+        return format!("{stem}{suffix}{extension}");
     }
-    let (stem, extension) = match split(name) {
-        (stem, extension) if extension.len() <= EXTENSION_BYTES => (stem, extension),
-        _ => (name, ""),
+    let (stem, extension) = if extension.len() <= EXTENSION_BYTES {
+        (stem, extension)
+    } else {
+        (name, "")
     };
-    let mut end = (NAME_BYTES - extension.len()).min(stem.len());
+    let mut end = (limit - suffix.len() - extension.len()).min(stem.len());
     while !stem.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}{extension}", &stem[..end])
+    // What joins or changes a character makes no sense at the end.
+    let stem = stem[..end].trim_end_matches(['\u{200c}', '\u{200d}', '\u{fe0f}']);
+    format!("{stem}{suffix}{extension}")
 }
 
 /// Device names of Windows, with any extension and in any case.

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::names::{numbered_name, safe_name};
+use super::names::{numbered_name, portable_name, safe_name};
 use crate::SaveError;
 
 /// How many numbered names are tried before giving up.
 const NUMBERS: u32 = 10_000;
+const PREFIX: &str = ".lkstream-";
+const SUFFIX: &str = ".part";
 
 /// Under which name a file is stored in the end.
 #[derive(Debug, Clone)]
@@ -37,13 +39,37 @@ impl Target {
             Target::Directory { directory, .. } => directory,
         }
     }
+
+    /// A new temporary path beside the final one.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        let number = rand::random::<u64>();
+        self.directory()
+            .join(format!("{PREFIX}{number:016x}{SUFFIX}"))
+    }
 }
 
-/// A temporary file in the target's directory. Dropping it removes it.
+/// Removes a temporary file when it is dropped, whoever writes it.
+#[derive(Debug)]
+pub(crate) struct Removal(PathBuf);
+
+impl Removal {
+    pub(crate) fn of(temporary: &Path) -> Self {
+        Removal(temporary.to_owned())
+    }
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        // After its end the name is gone, or a second link to the stored file.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A temporary file in the target's directory, locked for as long as it is one. Dropping it removes it.
 #[derive(Debug)]
 pub(crate) struct Partial {
-    file: Option<File>,
-    temporary: PathBuf,
+    file: File,
+    temporary: Removal,
     target: Target,
 }
 
@@ -51,75 +77,85 @@ impl Partial {
     /// Creates the temporary file, readable as the process' umask says.
     ///
     /// A target path that exists already is refused here, before anything is received, and again at the end.
-    pub(crate) fn create(target: Target) -> Result<Self, SaveError> {
+    pub(crate) fn create(target: Target, temporary: &Path) -> Result<Self, SaveError> {
         if let Target::Path(path) = &target
             && path.symlink_metadata().is_ok()
         {
             return Err(SaveError::Exists { path: path.clone() });
         }
-        let directory = target.directory();
-        loop {
-            let temporary =
-                directory.join(format!(".lkstream-{:016x}.part", rand::random::<u64>()));
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&temporary)
-            {
-                Ok(file) => {
-                    return Ok(Partial {
-                        file: Some(file),
-                        temporary,
-                        target,
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(failed(directory, error)),
-            }
-        }
+        let file = create_locked(temporary).map_err(|error| failed(target.directory(), error))?;
+        Ok(Partial {
+            file,
+            temporary: Removal::of(temporary),
+            target,
+        })
     }
 
     /// Appends the pieces.
     pub(crate) fn write(&mut self, pieces: &[Bytes]) -> Result<(), SaveError> {
-        let Some(file) = &mut self.file else {
-            return Ok(());
-        };
         for piece in pieces {
-            file.write_all(piece)
-                .map_err(|error| failed(&self.temporary, error))?;
+            self.file
+                .write_all(piece)
+                .map_err(|error| failed(&self.temporary.0, error))?;
         }
         Ok(())
     }
 
-    /// Syncs the content, gives the file its final name and syncs the directory. Returns the final path.
-    pub(crate) fn finish(mut self) -> Result<PathBuf, SaveError> {
-        if let Some(file) = self.file.take() {
-            file.sync_all()
-                .map_err(|error| failed(&self.temporary, error))?;
-        }
-        let path = match &self.target {
+    /// Where it is and will stay.
+    pub(crate) fn directory(&self) -> &Path {
+        self.target.directory()
+    }
+
+    /// Syncs the content and gives the file its final name, which is durable once the directory is synced.
+    pub(crate) fn place(self) -> Result<PathBuf, SaveError> {
+        let temporary = &self.temporary.0;
+        self.file
+            .sync_all()
+            .map_err(|error| failed(temporary, error))?;
+        match &self.target {
             Target::Path(path) => {
-                place(&self.temporary, path).map_err(|error| match error.kind() {
+                place(temporary, path).map_err(|error| match error.kind() {
                     io::ErrorKind::AlreadyExists => SaveError::Exists { path: path.clone() },
                     _ => failed(path, error),
                 })?;
-                path.clone()
+                Ok(path.clone())
             }
             Target::Directory { directory, name } => {
-                place_numbered(&self.temporary, directory, &safe_name(name))?
+                let name = safe_name(name);
+                match (
+                    place_numbered(temporary, directory, &name),
+                    portable_name(&name),
+                ) {
+                    (Err(SaveError::File { cause, .. }), Some(portable))
+                        if is_about_the_name(&cause) =>
+                    {
+                        place_numbered(temporary, directory, &portable)
+                    }
+                    (placed, _) => placed,
+                }
             }
-        };
-        sync_directory(self.target.directory());
-        Ok(path)
+        }
     }
 }
 
-impl Drop for Partial {
-    fn drop(&mut self) {
-        drop(self.file.take());
-        // After `finish` the name is gone already or a second link to the stored file.
-        let _ = std::fs::remove_file(&self.temporary);
+/// Creates a file and takes a lock on it, which tells [`remove_leftovers`] that somebody works on it. Where files can't be
+/// locked, that removes nothing.
+fn create_locked(path: &Path) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        if fs4::FileExt::lock(&file).is_err() || path.symlink_metadata().is_ok() {
+            return Ok(file);
+        }
+        // It was taken for a leftover before the lock.
     }
+}
+
+/// Whether a file system does not take a name.
+fn is_about_the_name(cause: &crate::IoCause) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename
+    )
 }
 
 fn place_numbered(temporary: &Path, directory: &Path, name: &str) -> Result<PathBuf, SaveError> {
@@ -139,12 +175,15 @@ fn place_numbered(temporary: &Path, directory: &Path, name: &str) -> Result<Path
 /// Gives the temporary file its final name without ever replacing another file.
 fn place(temporary: &Path, path: &Path) -> io::Result<()> {
     match std::fs::hard_link(temporary, path) {
-        Ok(()) => {
-            // The content is safe under its final name; a leftover link is removed again on drop.
-            let _ = std::fs::remove_file(temporary);
-            Ok(())
+        Ok(()) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+            ) =>
+        {
+            Err(error)
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
         Err(_) => place_without_links(temporary, path),
     }
 }
@@ -157,11 +196,50 @@ fn place_without_links(temporary: &Path, path: &Path) -> io::Result<()> {
     })
 }
 
-/// Makes the new name durable where directories can be synced; elsewhere the system does it in its own time.
-fn sync_directory(directory: &Path) {
+/// Makes new names durable where directories can be synced; elsewhere the system does it in its own time.
+pub(super) fn sync_directory(directory: &Path) {
     if let Ok(directory) = File::open(directory) {
         let _ = directory.sync_all();
     }
+}
+
+/// Removes the temporary files that processes which were killed left in a directory, and returns how many.
+///
+/// Only files with the names that [`ByteReader::write_to_dir`](crate::ByteReader::write_to_dir) and `write_to_file` give are
+/// looked at, and only those removed that no process holds a lock on: a file that somebody is receiving stays.
+/// Where files cannot be locked, as on some network file systems, nothing is removed. It blocks for a few system calls a file.
+///
+/// # Errors
+/// The directory cannot be read. A file that cannot be removed is left.
+pub fn remove_leftovers(directory: impl AsRef<Path>) -> io::Result<usize> {
+    let mut removed = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && entry.file_name().to_str().is_some_and(is_temporary) {
+            removed += usize::from(remove_unheld(&entry.path()));
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether a file has a name that only [`Target::temporary`] gives.
+fn is_temporary(name: &str) -> bool {
+    name.strip_prefix(PREFIX)
+        .and_then(|name| name.strip_suffix(SUFFIX))
+        .is_some_and(|number| {
+            number.len() == 16
+                && number
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        })
+}
+
+fn remove_unheld(path: &Path) -> bool {
+    let Ok(file) = OpenOptions::new().write(true).open(path) else {
+        return false;
+    };
+    fs4::FileExt::try_lock(&file).is_ok() && std::fs::remove_file(path).is_ok()
 }
 
 fn failed(path: &Path, error: io::Error) -> SaveError {

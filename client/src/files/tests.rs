@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::*;
 use crate::{SaveError, SendError};
@@ -19,9 +20,10 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 fn store(target: Target, content: &'static [u8]) -> Result<std::path::PathBuf, SaveError> {
-    let mut partial = Partial::create(target)?;
+    let temporary = target.temporary();
+    let mut partial = Partial::create(target, &temporary)?;
     partial.write(&[Bytes::from_static(content)])?;
-    partial.finish()
+    partial.place()
 }
 
 fn in_directory(directory: &Path, name: &str) -> Target {
@@ -53,8 +55,9 @@ fn names_become_one_harmless_component() {
         (".bashrc", "_bashrc"),
         ("..hidden", "_.hidden"),
         ("a\0b\nc\x7f\u{85}d", "a_b_c__d"),
-        ("C:evil", "C_evil"),
-        ("what?.txt", "what_.txt"),
+        ("a\u{200b}b\u{ad}c", "a_b_c"),
+        ("rep\u{200d}ort.pdf", "rep_ort.pdf"),
+        ("report\u{fe0f}.pdf", "report_.pdf"),
         ("a\u{202e}gpj.exe", "a_gpj.exe"),
         ("trailing. . ", "trailing"),
         (" leading", "leading"),
@@ -72,54 +75,137 @@ fn names_become_one_harmless_component() {
 }
 
 #[test]
+fn names_of_any_script_arrive_as_they_were() {
+    for name in [
+        // Persian with a non-joiner, Hindi with joiner and non-joiner, Hebrew with a mark, Thai, Korean.
+        "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}.txt",
+        "\u{915}\u{94d}\u{200d}\u{937} \u{915}\u{94d}\u{200c}\u{937}.pdf",
+        "\u{5e9}\u{5dc}\u{5d5}\u{5dd}\u{200f}!.doc",
+        "\u{e23}\u{e32}\u{e22}\u{e07}\u{e32}\u{e19}.txt",
+        "\u{bcf4}\u{ace0}\u{c11c} (\u{cd5c}\u{c885}).hwp",
+        // Composed and decomposed.
+        "r\u{e9}sum\u{e9}.txt",
+        "re\u{301}sume\u{301}.txt",
+        // A family, a heart on fire, a keycap, Scotland, a variant of an ideograph.
+        "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}.jpg",
+        "\u{2764}\u{fe0f}\u{200d}\u{1f525}.png",
+        "1\u{fe0f}\u{20e3}.png",
+        "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}.png",
+        "\u{845b}\u{e0100}.txt",
+        "100 % \u{2013} \u{201e}ja\u{201c} & (1).tar.gz",
+        "-rf",
+    ] {
+        assert_eq!(safe_name(name), name, "{}", name.escape_unicode());
+        assert_eq!(printable(name), name, "{}", name.escape_unicode());
+    }
+    let times = "10:30 \"a\" <b> | c?*.log";
+    let expected = if cfg!(windows) {
+        "10_30 _a_ _b_ _ c__.log"
+    } else {
+        times
+    };
+    assert_eq!(safe_name(times), expected);
+    assert_eq!(
+        names::portable_name(times).unwrap(),
+        "10_30 _a_ _b_ _ c__.log"
+    );
+    let long = "\u{5b57}".repeat(83) + ".txt";
+    assert_eq!((long.len(), safe_name(&long)), (253, long));
+}
+
+#[test]
 fn long_names_keep_their_extension_and_their_characters() {
     let long = format!("{}.tar.gz", "\u{1f600}".repeat(100));
     let safe = safe_name(&long);
     assert!(
-        safe.len() <= 200 && safe.ends_with("\u{1f600}.gz"),
+        safe.len() > 248 && safe.len() <= 255 && safe.ends_with("\u{1f600}.gz"),
         "{safe}"
     );
+    let numbered = numbered_name(&safe, 9999);
+    assert!(
+        numbered.len() <= 255 && numbered.ends_with("\u{1f600} (9999).gz"),
+        "{numbered}"
+    );
     let no_stem = safe_name(&format!("a.{}", "x".repeat(300)));
-    assert_eq!(no_stem.len(), 200);
+    assert_eq!(no_stem.len(), 255);
     // Cutting must not leave what trimming removes.
-    let dots = safe_name(&format!("{}{}", "a".repeat(199), ". . . . ."));
-    assert_eq!(dots, "a".repeat(199));
+    let dots = safe_name(&format!("{}{}", "a".repeat(254), ". . . . ."));
+    assert_eq!(dots, "a".repeat(254));
+    assert_eq!(safe_name(&format!("CON{}x", " ".repeat(300))), "_CON");
 }
 
-#[test]
-fn any_name_is_safe() {
-    // Every character class in every position, with a small fixed generator instead of a crate.
-    let alphabet = [
-        '/', '\\', '.', ' ', 'a', '\0', ':', '\u{202e}', 'N', 'U', 'L', '\u{e9}',
+/// Names from pieces that matter, and from any characters.
+fn any_name() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        any::<char>().prop_map(String::from),
+        "[a-z\u{400}-\u{4ff}\u{620}-\u{64a}\u{4e00}-\u{4eff}\u{1f600}-\u{1f64f}]{1,4}",
+        proptest::sample::select(vec![
+            "/",
+            "\\",
+            ".",
+            "..",
+            " ",
+            "\0",
+            "\n",
+            "\u{1b}",
+            "\u{9b}",
+            "\u{85}",
+            ":",
+            "CON",
+            "nul",
+            "COM1",
+            "\u{202e}",
+            "\u{2066}",
+            "\u{200b}",
+            "\u{200c}",
+            "\u{200d}",
+            "\u{200f}",
+            "\u{fe0f}",
+            "\u{20e3}",
+            "\u{1f3f4}",
+            "\u{e0067}",
+            "\u{3164}",
+            "\u{3000}",
+            "\u{a0}",
+            "\u{2028}",
+            ".tar.gz",
+        ])
+        .prop_map(str::to_owned),
     ];
-    let mut seed = 7_u64;
-    for _ in 0..20_000 {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let mut rest = seed >> 16;
-        let name: String = (0..rest % 9)
-            .map(|_| {
-                rest /= 12;
-                alphabet[usize::try_from(rest % 12).unwrap()]
-            })
-            .collect();
+    proptest::collection::vec(piece, 0..100).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_name_is_safe(name in any_name(), number in 0..20_000_u32) {
         let safe = safe_name(&name);
-        assert!(!safe.is_empty() && safe.len() <= 201, "{name:?}");
-        assert!(
-            !safe.starts_with('.') && !safe.ends_with(['.', ' ']),
-            "{name:?} gave {safe:?}"
-        );
-        assert!(
-            !safe.contains(['/', '\\', '\0', ':', '\u{202e}']),
-            "{name:?} gave {safe:?}"
-        );
-        assert_eq!(
-            Path::new(&safe).components().count(),
-            1,
-            "{name:?} gave {safe:?}"
-        );
-        assert_ne!(safe.to_ascii_uppercase(), "NUL");
+        for name in [safe.clone(), numbered_name(&safe, number)] {
+            prop_assert!(!name.is_empty() && name.len() <= 255);
+            prop_assert!(!name.starts_with(['.', ' ']) && !name.ends_with(['.', ' ']));
+            prop_assert!(!name.contains(['/', '\\']));
+            prop_assert_eq!(Path::new(&name).components().count(), 1);
+            prop_assert!(Hazard::all(&name).all(|(_, hazard)| hazard.is_none()));
+            prop_assert!(!name.contains(|c: char| c.is_control()));
+        }
+        let device = safe.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+        prop_assert!(!["CON", "NUL", "COM1"].contains(&device.as_str()));
+        prop_assert_eq!(safe_name(&safe), safe);
+    }
+
+    #[test]
+    fn a_name_without_hazards_is_kept(name in "[\\p{L}\\p{N}][\\p{L}\\p{M}\\p{N}\\p{Sm}\\p{Sc}]{0,20}\\.[a-z]{1,4}") {
+        let hazards = Hazard::all(&name).any(|(_, hazard)| hazard.is_some());
+        prop_assume!(!hazards && !cfg!(windows));
+        let device = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
+        prop_assume!(!["CON", "PRN", "AUX", "NUL"].contains(&device.as_str()));
+        prop_assert_eq!(safe_name(&name), name);
+    }
+
+    #[test]
+    fn what_is_printed_has_no_hazard(text in any_name()) {
+        let shown = printable(&text);
+        prop_assert_eq!(shown.chars().count(), text.chars().count());
+        prop_assert!(Hazard::all(&shown).all(|(_, hazard)| hazard.is_none()));
     }
 }
 
@@ -161,10 +247,12 @@ fn an_exact_path_is_never_replaced() {
     );
     // Somebody else was faster while the stream arrived.
     let late = directory.path().join("b.txt");
-    let partial = Partial::create(Target::Path(late.clone())).unwrap();
+    let target = Target::Path(late.clone());
+    let temporary = target.temporary();
+    let partial = Partial::create(target, &temporary).unwrap();
     fs::write(&late, b"theirs").unwrap();
     assert_eq!(
-        partial.finish(),
+        partial.place(),
         Err(SaveError::Exists { path: late.clone() })
     );
     assert_eq!(fs::read(&path).unwrap(), b"one");
@@ -190,11 +278,86 @@ fn a_dangling_link_is_not_followed() {
 #[test]
 fn a_dropped_partial_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let mut partial = Partial::create(in_directory(directory.path(), "a")).unwrap();
+    let target = in_directory(directory.path(), "a");
+    let temporary = target.temporary();
+    let mut partial = Partial::create(target, &temporary).unwrap();
     partial.write(&[Bytes::from_static(b"half")]).unwrap();
     assert_eq!(names(directory.path()).len(), 1);
     drop(partial);
     assert_eq!(names(directory.path()), Vec::<String>::new());
+}
+
+#[test]
+fn what_killed_processes_left_is_removed_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = in_directory(directory.path(), "a");
+    let held = Partial::create(target.clone(), &target.temporary()).unwrap();
+    let left = ".lkstream-0123456789abcdef.part";
+    let others = [
+        ".lkstream-0123456789ABCDEF.part",
+        ".lkstream-0123456789abcde.part",
+        "lkstream-0123456789abcdef.part",
+        ".lkstream-0123456789abcdef.part2",
+        "a.part",
+    ];
+    for name in others.iter().chain([&left]) {
+        fs::write(directory.path().join(name), "x").unwrap();
+    }
+    assert_eq!(remove_leftovers(directory.path()).unwrap(), 1);
+    let kept = names(directory.path());
+    assert_eq!(kept.len(), others.len() + 1, "{kept:?}");
+    assert!(!kept.contains(&left.to_owned()), "{kept:?}");
+    assert_eq!(held.place().unwrap(), directory.path().join("a"));
+    assert!(remove_leftovers(directory.path().join("missing")).is_err());
+}
+
+#[test]
+fn a_temporary_file_can_be_removed_under_its_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = in_directory(directory.path(), "a");
+    let temporary = target.temporary();
+    let mut partial = Partial::create(target, &temporary).unwrap();
+    drop(Removal::of(&temporary));
+    assert_eq!(names(directory.path()), Vec::<String>::new());
+    // The thread that still works on it stores nothing.
+    partial.write(&[Bytes::from_static(b"late")]).unwrap();
+    partial.place().unwrap_err();
+    assert_eq!(names(directory.path()), Vec::<String>::new());
+}
+
+/// More at once than there are threads, some given up: every one ends, and few threads do it.
+#[tokio::test]
+async fn many_files_are_stored_by_a_few_threads() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut storing = Vec::new();
+    for number in 0..500 {
+        let target = in_directory(directory.path(), &number.to_string());
+        let temporary = target.temporary();
+        storing.push(tokio::spawn(super::finish(move || {
+            let mut partial = Partial::create(target, &temporary)?;
+            partial.write(&[Bytes::from_static(b"x")])?;
+            Ok(partial)
+        })));
+    }
+    tokio::task::yield_now().await;
+    for given_up in storing.drain(400..) {
+        given_up.abort();
+        let _ = given_up.await;
+    }
+    for stored in storing {
+        stored.await.unwrap().unwrap();
+    }
+    let threads = names(directory.path());
+    assert!(threads.iter().all(|name| !name.ends_with(".part")));
+    #[cfg(target_os = "linux")]
+    {
+        let writers = fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .filter(|name| name.trim() == "lkstream-files")
+            .count();
+        assert!(writers <= 8, "{writers} threads");
+    }
 }
 
 #[test]
