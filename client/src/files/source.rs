@@ -6,6 +6,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -19,7 +20,9 @@ const BLOCK_BYTES: usize = 240_000;
 pub(crate) struct Source {
     file: File,
     path: PathBuf,
-    metadata: Metadata,
+    /// The length in the metadata when it was opened.
+    hint: u64,
+    modified: Option<SystemTime>,
 }
 
 /// What the start of a file says about it.
@@ -59,7 +62,8 @@ impl Source {
         Ok(Source {
             file,
             path: path.to_owned(),
-            metadata,
+            hint: metadata.len(),
+            modified: metadata.modified().ok(),
         })
     }
 
@@ -76,12 +80,12 @@ impl Source {
         let offset = first.len() as u64;
         if first.len() < BLOCK_BYTES {
             // Written to while it was read, it may be neither the old nor the new one.
-            if self.metadata.len() == offset {
+            if self.hint == offset {
                 self.check_unmodified(&self.file.metadata().map_err(|e| self.failed(e))?)?;
             }
             return Ok(Start::Whole(first));
         }
-        let length = Some(self.metadata.len()).filter(|length| *length >= offset);
+        let length = Some(self.hint).filter(|length| *length >= offset);
         Ok(Start::Blocks(
             first,
             Blocks {
@@ -103,7 +107,7 @@ impl Source {
     }
 
     fn check_unmodified(&self, now: &Metadata) -> Result<(), SendError> {
-        if now.modified().ok() == self.metadata.modified().ok() {
+        if now.modified().ok() == self.modified {
             return Ok(());
         }
         Err(SendError::FileModified {
