@@ -8,6 +8,8 @@
 - the name of a Markdown file: a file;
 - relative links and anchors in Markdown;
 - tests named in docs/guarantees.md (`name` or `module::name`): a function of that name, in a file or folder called `module`.
+- messages quoted in docs/troubleshooting.md (columns "message"): a string of a source, `…` standing for anything;
+- calls in docs/migrating.md (columns of lkstream): a function of that name.
 
 `citations.py --selftest` shows each of these fail on purpose.
 """
@@ -94,6 +96,8 @@ class Book:
         counts = [self.citations(name, text) for name, text in self.texts.items()]
         links = sum(self.links(name, text) for name, text in self.texts.items() if name.endswith((".md", ".rs")))
         tests = self.tests()
+        self.messages()
+        self.calls()
         self.rows()
         return sum(counts), links, tests
 
@@ -235,6 +239,38 @@ class Book:
             offset += len(line) + 1
         return count
 
+    def tables(self, name, title):
+        """The cells of the columns whose title says so, each with its offset."""
+        text, offset, columns = self.read(name), 0, None
+        for line in text.split("\n"):
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))] if line.startswith("|") else []
+            if not cells:
+                columns = None
+            elif columns is None:
+                columns = [number for number, cell in enumerate(cells) if re.search(title, cell)]
+            elif not set(line) <= set("|-: "):
+                yield from ((cells[column], offset) for column in columns if column < len(cells))
+            offset += len(line) + 1
+
+    def messages(self):
+        name = "docs/troubleshooting.md"
+        sources = [text for file, text in self.texts.items() if file.endswith(".rs") and "/tests" not in file]
+        sources = re.sub(r"\\\n\s*", "", "\n".join(sources))
+        for cell, offset in self.tables(name, r"^message$"):
+            for message in re.findall(r"`([^`]+)`", cell):
+                for part in re.split(r"…|\d+", message):
+                    part = part.strip(" ():")
+                    if len(part) > 3 and part not in sources:
+                        self.say(name, offset, self.read(name), f"no source says {part!r}")
+
+    def calls(self):
+        name = "docs/migrating.md"
+        for cell, offset in self.tables(name, r"^(Rust )?`lkstream`$"):
+            for code in re.findall(r"`([^`]+)`", cell):
+                for call in re.findall(r"(\w+)\(", code):
+                    if call not in self.functions and not re.search(rf"Event::{call}\(", code):
+                        self.say(name, offset, self.read(name), f"there is no function {call}")
+
     def rows(self):
         for side, numbers in self.cases.items():
             tested = {int(match[1]) for function in self.functions if (match := re.match(rf"{side}_case_(\d+)_", function))}
@@ -260,7 +296,12 @@ def selftest():
         "lib.rs": "//! (protocol.md\n//! §1.1, appendix A), RFC 9260 §99, streams.md sender 1, ARCHITECTURE.md, \"Bounds\".\n"
         "fn sender_case_01_x() {}\nfn receiver_case_02_x() {}\nfn it_holds() {}\n",
     }
+    sound["docs/troubleshooting.md"] = "| message | cause |\n|---|---|\n| `it holds 12 of … things` | y |\n"
+    sound["docs/migrating.md"] = "| theirs | `lkstream` |\n|---|---|\n| `no()` | `it_holds(x)` |\n"
+    sound["lib.rs"] += 'const X: &str = "it holds {} of \\\n    {} things";\n'
     broken = {
+        "no source says 'of it'": {"docs/troubleshooting.md": "| message | cause |\n|---|---|\n| `it holds 12 of it` | y |\n"},
+        "there is no function gone": {"docs/migrating.md": "| theirs | `lkstream` |\n|---|---|\n| `no()` | `gone(x)` |\n"},
         "no section 9.9": {"a.rs": "// (protocol.md §1.1,\n// §9.9)\n"},
         "no section 7": {"a.rs": "/// §7: bare.\n"},
         "no appendix Z": {"a.rs": "// protocol.md appendix Z\n"},
