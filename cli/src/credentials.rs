@@ -1,4 +1,4 @@
-//! Which server, and with what right: flags, then `--dev`, then the environment as LiveKit's own command line names it.
+//! The server's URL and the credentials: from flags, else `--dev`, else the environment variables of LiveKit's own command line.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

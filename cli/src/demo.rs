@@ -1,4 +1,4 @@
-//! `lkstream demo`: the whole way on this machine, in a few seconds.
+//! `lkstream demo`: starts a server and two participants on this machine, and sends a text and a file from one to the other.
 
 mod noise;
 

@@ -1,4 +1,4 @@
-//! What happens, as one JSON object (the schema in docs/cli.md) or as one line for a person.
+//! Events of a command, each written as one JSON object (schema in docs/cli.md) or as one line for a person.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

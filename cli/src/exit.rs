@@ -1,4 +1,4 @@
-//! How the command ends: exit codes, and one line that names the cause and the remedy.
+//! Exit codes, and failures written as one line with cause and remedy.
 
 use std::process::ExitCode;
 

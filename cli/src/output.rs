@@ -1,4 +1,4 @@
-//! Where the words go: JSON lines, lines for people, and bars on a terminal.
+//! Writes what a command has to say: JSON lines, lines for people, and progress bars on a terminal.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What needs no peer: usage, tokens, addresses, folders.
+//! Commands without another participant: usage, tokens, addresses, folders.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

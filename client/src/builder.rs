@@ -1,4 +1,4 @@
-//! Options of a join.
+//! Options for joining a room.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a caller may say about a stream it opens.
+//! Options of outgoing streams.
 
 use std::collections::BTreeMap;
 use std::fmt;

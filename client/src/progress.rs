@@ -1,4 +1,4 @@
-//! How far a stream is.
+//! Progress of a stream, in bytes.
 
 /// How far an outgoing stream is, in bytes of its payload before compression where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,4 +1,4 @@
-//! Packets that are no streams: published data, telephone keys, and the older chat and transcription
+//! Single packets: published data, telephone keys, and the older chat and transcription
 //! (protocol.md §4.1).
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Sending what is known from the start: texts, bytes, files, and texts with attachments.
+//! Sends payloads that are known as a whole: texts, bytes, files, and texts with attachments.
 
 use std::path::{Path, PathBuf};
 

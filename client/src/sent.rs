@@ -1,4 +1,4 @@
-//! What a finished send gives back.
+//! The result of a finished send, and the receipts of its receivers.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! What an engine allows itself and others.
+//! The limits of an engine.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What peers do wrong, and how often.
+//! The rules that peers break, with a counter for each.
 
 use crate::encryption::DecryptError;
 use lkstream_proto::id::StreamId;

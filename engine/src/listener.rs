@@ -1,4 +1,4 @@
-//! Who wants which incoming streams.
+//! Finds the listeners that are registered for the topic of an incoming stream.
 
 use lkstream_proto::id::Topic;
 

@@ -1,4 +1,4 @@
-//! Packets of an application that are no streams (protocol.md §4.1).
+//! Single packets of the application, such as published data (protocol.md §4.1).
 
 use bytes::Bytes;
 use lkstream_proto::id::Topic;

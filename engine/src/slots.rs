@@ -1,4 +1,4 @@
-//! Streams by key, in places that are used again.
+//! A map of streams whose entries are reused.
 //!
 //! A table of them allocates only when it holds more than ever before, so a short stream costs no
 //! allocation for its place. It never shrinks: the limits on streams bound it.

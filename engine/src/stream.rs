@@ -1,4 +1,4 @@
-//! What a stream is, as its header says.
+//! The description of a stream, as its header gives it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What a short message costs in allocations. A binary of its own, since the count is the process's.
+//! Counts the allocations of a short message. It is a test binary of its own, since the counter is the process's.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::alloc::System;

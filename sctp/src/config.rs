@@ -1,4 +1,4 @@
-//! What the embedder chooses.
+//! The settings of an association.
 
 use std::time::Duration;
 

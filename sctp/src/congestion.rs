@@ -1,4 +1,4 @@
-//! Congestion control: what both kinds are told, and what they answer.
+//! Congestion control: the interface of both algorithms.
 
 mod bbr;
 mod new_reno;

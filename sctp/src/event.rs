@@ -1,4 +1,4 @@
-//! What the embedder is told, and the messages it takes.
+//! Events, and received messages.
 
 use bytes::Bytes;
 

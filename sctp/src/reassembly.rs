@@ -1,4 +1,4 @@
-//! Fragments become messages, and messages wait for their turn and for the reader.
+//! Joins fragments to messages, and keeps messages until their turn has come and the reader takes them.
 //!
 //! All fragments of a message have consecutive TSNs (RFC 9260 §6.9). What arrives in the order of TSNs is therefore part of at
 //! most one message that is not complete, `open`, to which it is appended at once. What arrives beyond a gap waits in runs of

@@ -1,4 +1,4 @@
-//! What an embedder chooses.
+//! The settings of a server.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,4 +1,4 @@
-//! The handle an embedder holds.
+//! The handle of a running server.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! What a data channel is, as both sides name it.
+//! The parameters of a data channel.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a caller decides about a peer connection.
+//! The settings of a peer connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a peer connection tells its owner.
+//! The events of a peer connection.
 
 use crate::channel::{ChannelId, Reliability};
 

@@ -1,4 +1,4 @@
-//! Our last flight of the DTLS handshake, to say it again when the other side repeats its own (RFC 6347 §4.2.4).
+//! Keeps our last flight of the DTLS handshake, and sends it again when the other side repeats its own (RFC 6347 §4.2.4).
 //!
 //! rtc-dtls stops its flight timer for good when a handshake message comes that brings it no further, and before the end of
 //! the handshake it answers no repetition. Two sides of its kind keep each other silent once a flight is lost: one

@@ -1,4 +1,4 @@
-//! What is sent.
+//! The payloads that are sent.
 
 /// Bytes of one write of a long stream.
 pub const BLOCK_BYTES: usize = 240_000;

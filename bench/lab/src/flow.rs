@@ -1,4 +1,4 @@
-//! Something that sends as fast as it can, and how its rate is measured.
+//! A sender that sends as fast as it can, and the measurement of its rate.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! An end of a transfer, whoever it is.
+//! One end of a transfer, ours or official.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A file of pseudo-random bytes, and what it hashes to.
+//! Writes a file of pseudo-random bytes, and hashes it.
 
 use std::fs::File;
 use std::io::{Read, Write};

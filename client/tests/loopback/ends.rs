@@ -1,4 +1,4 @@
-//! Streams and rooms that end otherwise than well.
+//! Streams and rooms that end with an error.
 
 use lkstream::{
     ByteOptions, DisconnectReason, Disconnected, Event, OpenError, ReadError, ReceiptStatus,

@@ -1,4 +1,4 @@
-//! Packets that are no streams (protocol.md §4.1).
+//! Single packets: data, keys and chat (protocol.md §4.1).
 
 use lkstream::{Channel, ChatMessage, DataOptions, PublishError};
 

@@ -1,4 +1,4 @@
-//! Payloads that are known from the start: compressed, in one packet, and with attachments.
+//! Payloads that are known as a whole: compressed, in one packet, and with attachments.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! What the applications of a simulation do: streams they send and streams they read.
+//! The applications of a simulation: the streams that they send and read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

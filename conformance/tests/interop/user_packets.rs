@@ -1,4 +1,4 @@
-//! Packets that are no streams, with the official SDK, both directions and both servers (protocol.md §4.1).
+//! Single packets, with the official SDK, both directions and both servers (protocol.md §4.1).
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! Connectivity goes and comes back, or does not.
+//! Connectivity is lost, and comes back or does not.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Senders that go, with and without having said everything.
+//! Senders that leave, after the end of their streams or before it.
 
 use lkstream::session::End;
 use lkstream_conformance::simulation::{Client, Ending, Pace, Presence, Simulation, Stream, left};

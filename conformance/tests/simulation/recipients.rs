@@ -1,4 +1,4 @@
-//! Who gets which stream, and whose it is.
+//! Recipients of streams, and the publishers they are attributed to.
 
 use lkstream_conformance::simulation::{Client, Ending, Pace, Simulation, Stream};
 use lkstream_engine::TopicFilter;

@@ -1,4 +1,4 @@
-//! Which packets were seen before.
+//! Detects packets that were received before, by publisher and sequence number.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

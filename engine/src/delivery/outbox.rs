@@ -1,4 +1,4 @@
-//! Numbers for packets sent, and the packets themselves until they are acknowledged.
+//! Numbers outgoing packets, and keeps them until they are acknowledged.
 
 use std::collections::VecDeque;
 use std::time::Duration;

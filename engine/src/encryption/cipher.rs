@@ -1,4 +1,4 @@
-//! Packets protected and opened: the values of all kinds that may travel encrypted.
+//! Encrypts and decrypts the value of a packet, for every kind of value that may be encrypted.
 
 use bytes::Bytes;
 use lkstream_proto::id::Identity;

@@ -1,4 +1,4 @@
-//! Whose key is which.
+//! The keys of the room or of each participant, in numbered slots.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Values sealed and opened.
+//! Seals and opens one value with AES-128-GCM.
 
 use bytes::Bytes;
 use lkstream_proto::id::Identity;

@@ -1,4 +1,4 @@
-//! How packets of an application that are no streams are sent and taken in.
+//! Sends and receives the application's single packets.
 
 use lkstream_proto::id::Identity;
 use lkstream_proto::limits::PACKET_BYTES;

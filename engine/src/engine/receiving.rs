@@ -1,4 +1,4 @@
-//! What happens to a packet that comes in.
+//! Handles incoming packets.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! How an incoming stream can end other than well.
+//! Errors of incoming streams.
 
 use std::sync::Arc;
 use std::time::Duration;

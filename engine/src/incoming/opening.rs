@@ -1,4 +1,4 @@
-//! The header of an incoming stream, as it came: read in place, or taken out of an encrypted packet.
+//! The header of an incoming stream: read in place, or taken out of a decrypted packet.
 
 use std::borrow::Cow;
 

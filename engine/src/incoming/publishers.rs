@@ -1,4 +1,4 @@
-//! Who published the streams that came in, and which of them are open.
+//! The publishers of incoming streams, each with its open streams.
 
 use std::collections::BTreeMap;
 

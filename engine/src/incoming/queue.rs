@@ -1,4 +1,4 @@
-//! Content that waits for its reader.
+//! Received content that its reader has not taken yet.
 
 use std::collections::VecDeque;
 

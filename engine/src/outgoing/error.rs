@@ -1,4 +1,4 @@
-//! What can go wrong when sending.
+//! Errors of outgoing streams.
 
 use lkstream_proto::id::StreamId;
 use thiserror::Error;

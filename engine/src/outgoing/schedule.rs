@@ -1,4 +1,4 @@
-//! Whose turn it is to send: deficit round robin over the streams that have something.
+//! Chooses the stream that sends next: deficit round robin over the streams that have something to send.
 //!
 //! A stream that gets something to send after having had nothing goes before those that keep on
 //! sending, until it has spent one turn's worth. So a small stream, or one that writes now and

@@ -1,4 +1,4 @@
-//! Memory for the packets that are sent.
+//! Blocks of memory, each shared by several outgoing packets.
 
 use bytes::{Bytes, BytesMut};
 

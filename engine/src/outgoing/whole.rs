@@ -1,4 +1,4 @@
-//! How a payload that is known goes out: in its header, compressed, or in plain chunks
+//! Chooses how a payload that is known as a whole is sent: inside its header, compressed, or in plain chunks
 //! (protocol.md §5.4).
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! Whether a payload is worth compressing, told from its MIME type and its first bytes.
+//! Decides from MIME type and first bytes whether a payload is worth compressing.
 
 use super::deflate::Deflater;
 use crate::limits::{COMPRESS_FROM_BYTES, SAMPLE_BYTES};

@@ -1,4 +1,4 @@
-//! What a call can end with other than its result.
+//! Errors of calls.
 
 use lkstream_proto::packet;
 use thiserror::Error;

@@ -1,4 +1,4 @@
-//! Bounds: each is filled here, and what happens then is seen (case 27 of the contract).
+//! Fills each bound of the engine and checks what happens then (streams.md receiver 27).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who should get a stream, told otherwise than the engine does it: for the model.
+//! Which listeners should get a stream, computed in another way than the engine does: for the model.
 
 use bytes::Bytes;
 use lkstream_engine::{Engine, ListenerId, StreamKind, TopicFilter};

@@ -1,4 +1,4 @@
-//! Packets that are no streams (protocol.md §4.1), both ways.
+//! Single packets (protocol.md §4.1), both ways.
 
 use bytes::Bytes;
 use lkstream_engine::encryption::Keyring;

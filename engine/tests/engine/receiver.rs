@@ -1,4 +1,4 @@
-//! What a receiver does: the cases of the contract; case 6 is among the tests of encryption.
+//! What a receiver does: the cases of docs/streams.md; case 6 is among the tests of encryption.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a sender puts on the wire that writes piece by piece. Payloads known from the start are in
+//! What a sender that writes piece by piece puts on the wire. Payloads that are sent as a whole are in
 //! `whole`.
 
 use std::collections::BTreeMap;

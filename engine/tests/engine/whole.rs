@@ -1,4 +1,4 @@
-//! What a sender puts on the wire when it knows the payload from the start: inline, compressed and
+//! What a sender puts on the wire for a payload that it knows as a whole: inline, compressed and
 //! chunked, by what the recipients can take.
 
 use std::io::Read as _;

@@ -1,4 +1,4 @@
-//! Packets that are not streams: user bytes, chat, keys, transcriptions, and the encrypted envelope.
+//! Single packets: user bytes, chat, telephone keys, transcriptions, and the encrypted envelope.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! What a splice does inside the value of a packet.
+//! The changes that a splice makes inside the value of a packet.
 
 use super::{PacketView, Sender, regular, tag};
 use crate::wire::{block_len, put_block, put_block_start, put_number, put_text, text_len};

@@ -1,4 +1,4 @@
-//! What a token says (protocol.md §1.1).
+//! The claims of a token (protocol.md §1.1).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

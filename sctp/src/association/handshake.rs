@@ -1,4 +1,4 @@
-//! Setting an association up from either side, or both at once, and anew (RFC 9260 §5).
+//! Sets an association up: from either side, from both at once, and again after a restart of the peer (RFC 9260 §5).
 
 use std::time::Instant;
 

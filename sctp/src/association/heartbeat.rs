@@ -1,4 +1,4 @@
-//! The round trip of a path that nothing of ours is acknowledged on (RFC 9260 §8.3).
+//! Heartbeats, which measure the round trip while no data of ours is acknowledged (RFC 9260 §8.3).
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Packets that come in (RFC 9260 §8.5).
+//! Handles incoming packets (RFC 9260 §8.5).
 
 use std::time::Instant;
 

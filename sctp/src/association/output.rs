@@ -1,4 +1,4 @@
-//! Packets that go out.
+//! Builds outgoing packets.
 
 use std::time::Instant;
 

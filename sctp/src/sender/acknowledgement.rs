@@ -1,4 +1,4 @@
-//! What a SACK says: what has arrived, and what follows for everything that measures (RFC 9260 §6.2.1, RFC 8985 §6.2).
+//! Handles a SACK: marks what has arrived, and updates the measurements of round trip and rate (RFC 9260 §6.2.1, RFC 8985 §6.2).
 
 use std::time::{Duration, Instant};
 

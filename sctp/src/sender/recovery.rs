@@ -1,4 +1,4 @@
-//! What RACK remembers (RFC 8985 §5, §6).
+//! The state of RACK (RFC 8985 §5, §6).
 
 use std::time::{Duration, Instant};
 

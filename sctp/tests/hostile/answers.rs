@@ -1,4 +1,4 @@
-//! Answers that would be larger than they may be, or to what was not for us.
+//! Answers that would be too large, and answers to packets that were not for us.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What is lost is repaired soon (RFC 8985).
+//! Lost chunks are sent again soon (RFC 8985).
 
 use std::time::Duration;
 

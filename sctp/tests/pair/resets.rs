@@ -1,4 +1,4 @@
-//! Streams that begin anew (RFC 6525).
+//! Streams that are reset (RFC 6525).
 
 use bytes::Bytes;
 use lkstream_sctp::{Delivery, Event, SendError};

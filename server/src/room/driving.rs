@@ -1,4 +1,4 @@
-//! What a room is told, and what it asks for.
+//! The inputs and outputs of a room.
 
 use bytes::Bytes;
 use lkstream_proto::id::ParticipantSid;

@@ -1,4 +1,4 @@
-//! What makes a room, and who comes in.
+//! How rooms are made and participants join.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Bounds of a room and what happens when one is reached.
+//! The bounds of a room, and what happens at each.
 
 use std::time::Duration;
 

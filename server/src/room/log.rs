@@ -1,4 +1,4 @@
-//! What one publisher has sent and not everybody has taken yet: shared bytes, and a cursor per subscriber.
+//! The packets of one publisher that not every subscriber has taken yet: shared bytes, and a cursor for each subscriber.
 //!
 //! A cursor exists only while something waits for its subscriber, so an idle room of a thousand costs nothing here.
 //! An entry is dropped when the last subscriber it is for has taken it.

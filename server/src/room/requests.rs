@@ -1,4 +1,4 @@
-//! What clients ask on the signal link (protocol.md §2.11, §2.16, §2.17).
+//! Answers the requests of clients on the signal link (protocol.md §2.11, §2.16, §2.17).
 
 use std::time::Instant;
 

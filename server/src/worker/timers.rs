@@ -1,4 +1,4 @@
-//! When what is due.
+//! Deadlines of the worker, the earliest first.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};

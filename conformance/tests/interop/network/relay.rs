@@ -1,4 +1,4 @@
-//! The lab itself does to packets of the kernel what its link is told to do.
+//! The lab delays, loses and cuts the kernel's packets as its link is set to.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! What the round trip at hand brought: deliveries and losses (draft-ietf-ccwg-bbr §5.5.10.3).
+//! Deliveries and losses of the current round trip (draft-ietf-ccwg-bbr §5.5.10.3).
 
 use crate::congestion::{Acknowledged, Lost};
 use crate::rate::RateSample;

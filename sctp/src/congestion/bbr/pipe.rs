@@ -1,4 +1,4 @@
-//! Whether faster sending still brings more through (draft-ietf-ccwg-bbr §5.3.1.2).
+//! Detects when a higher sending rate no longer raises the delivery rate (draft-ietf-ccwg-bbr §5.3.1.2).
 
 use crate::rate::RateSample;
 

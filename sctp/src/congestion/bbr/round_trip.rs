@@ -1,4 +1,4 @@
-//! The round trip without queue, and the one of now (draft-ietf-ccwg-bbr §5.5.5).
+//! The least round trip time, which has no queue in it, and the latest one (draft-ietf-ccwg-bbr §5.5.5).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Who gets what (protocol.md §4.3).
+//! Which participants get which packets (protocol.md §4.3).
 
 use super::*;
 use lkstream_proto::packet::{
