@@ -467,8 +467,9 @@ impl Simulation {
         while let Some(output) = self.room.poll_output() {
             busy = true;
             let member = match &output {
-                Output::Signal { to, .. } => *to,
+                Output::Farewell { to, .. } => *to,
                 Output::Packets(member)
+                | Output::Signals(member)
                 | Output::Accepting(member)
                 | Output::Finish(member)
                 | Output::Removed { member, .. } => *member,
@@ -488,7 +489,8 @@ impl Simulation {
                 sent: &mut self.sent,
             };
             match output {
-                Output::Signal { message, .. } => node.signal(message),
+                Output::Signals(_) => node.take_signals(&mut self.room, member),
+                Output::Farewell { message, .. } => node.signal(message),
                 Output::Packets(_) => node.packets_wait = true,
                 Output::Finish(_) => node.finish(&mut world, &mut self.room, member),
                 Output::Removed { reason, .. } => {

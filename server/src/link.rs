@@ -20,8 +20,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 use crate::http::Front;
 use crate::worker::{Command, LinkId};
 
-/// Bytes that may wait for a client that does not read; above it the link is closed and may be resumed.
-const QUEUE_BYTES: u64 = 2 << 20;
+/// Bytes that are moved to a link before it has written them. More waits in the room, where the newest state of a
+/// participant takes the place of older ones.
+const QUEUE_BYTES: u64 = 64 << 10;
 
 /// What a queued message costs beyond its bytes, so that many tiny ones are bounded too.
 const MESSAGE_COST: u64 = 64;
@@ -80,10 +81,10 @@ pub(crate) struct Who {
     pub(crate) identity: Identity,
 }
 
-/// A queue of messages to one link, bounded in bytes: the worker's end and the link's.
+/// A queue of messages to one link: the worker's end and the link's.
 pub(crate) fn queue() -> (Queue, Messages) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let written = Arc::new(AtomicU64::new(0));
+    let written = Arc::new(Written::default());
     let queue = Queue {
         sender,
         pushed: 0,
@@ -92,35 +93,41 @@ pub(crate) fn queue() -> (Queue, Messages) {
     (queue, Messages { receiver, written })
 }
 
-/// The worker's end of a queue.
+/// What the system has taken of a link's messages.
+#[derive(Debug, Default)]
+struct Written {
+    messages: AtomicU64,
+    cost: AtomicU64,
+}
+
+/// The worker's end of a queue. What waits in it is bounded in bytes as long as messages are only pushed while it
+/// [has room](Queue::has_room).
 #[derive(Debug)]
 pub(crate) struct Queue {
     sender: mpsc::UnboundedSender<Bytes>,
     /// Cost of all messages so far.
     pushed: u64,
-    /// Cost of those that the system has taken.
-    written: Arc<AtomicU64>,
+    written: Arc<Written>,
 }
 
-/// Why a message was not queued.
+/// The link is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum QueueError {
-    /// Too much waits already.
-    Full,
-    /// The link is gone.
-    Closed,
-}
+pub(crate) struct Closed;
 
 impl Queue {
-    /// Queues a message. One is taken whatever its size.
-    pub(crate) fn push(&mut self, message: Bytes) -> Result<(), QueueError> {
-        let waiting = self.pushed - self.written.load(Ordering::Acquire);
-        let cost = cost(&message);
-        if waiting > 0 && waiting + cost > QUEUE_BYTES {
-            return Err(QueueError::Full);
-        }
-        self.pushed += cost;
-        self.sender.send(message).map_err(|_| QueueError::Closed)
+    /// Whether less than [`QUEUE_BYTES`] wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.pushed - self.written.cost.load(Ordering::Acquire) < QUEUE_BYTES
+    }
+
+    pub(crate) fn push(&mut self, message: Bytes) -> Result<(), Closed> {
+        self.pushed += cost(&message);
+        self.sender.send(message).map_err(|_| Closed)
+    }
+
+    /// Messages that the system has taken.
+    pub(crate) fn messages_written(&self) -> u64 {
+        self.written.messages.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -132,7 +139,15 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) struct Messages {
     receiver: mpsc::UnboundedReceiver<Bytes>,
-    written: Arc<AtomicU64>,
+    written: Arc<Written>,
+}
+
+impl Messages {
+    /// A message was written.
+    fn wrote(&self, cost: u64) {
+        self.written.messages.fetch_add(1, Ordering::Release);
+        self.written.cost.fetch_add(cost, Ordering::Release);
+    }
 }
 
 fn cost(message: &Bytes) -> u64 {
@@ -199,7 +214,7 @@ async fn exchange(
                     loop {
                         let cost = cost(&message);
                         sink.send(Message::Binary(message)).await?;
-                        messages.written.fetch_add(cost, Ordering::Release);
+                        messages.wrote(cost);
                         match messages.receiver.try_recv() {
                             Ok(next) => message = next,
                             Err(_) => return Ok(()),
@@ -271,7 +286,8 @@ async fn exchange(
             }
         };
         match write {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) if front.commands.send(Command::Written(id)).await.is_ok() => {}
+            Ok(Ok(())) => return None,
             Ok(Err(_)) => return None,
             Err(_) => {
                 front.shared.count_slow_link();
@@ -294,18 +310,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_takes_any_first_message_and_is_bounded_in_bytes() {
+    fn a_queue_has_room_again_when_messages_were_written() {
         let (mut queue, messages) = queue();
         let large = Bytes::from(vec![0; 2 * QUEUE_BYTES as usize]);
         assert_eq!(queue.push(large.clone()), Ok(()));
-        assert_eq!(queue.push(Bytes::new()), Err(QueueError::Full));
-        messages.written.fetch_add(cost(&large), Ordering::Release);
+        assert!(!queue.has_room());
+        messages.wrote(cost(&large));
+        assert_eq!(queue.messages_written(), 1);
         let tiny = (0..)
-            .take_while(|_| queue.push(Bytes::new()).is_ok())
+            .take_while(|_| queue.has_room() && queue.push(Bytes::new()).is_ok())
             .count();
         assert_eq!(tiny as u64, QUEUE_BYTES / MESSAGE_COST);
         drop(messages);
         assert!(queue.is_closed());
+        assert_eq!(queue.push(Bytes::new()), Err(Closed));
     }
 
     #[test]

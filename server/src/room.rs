@@ -3,7 +3,8 @@
 //! [`Room`] has no clock, socket or randomness of its own. Its driver (the server's worker, or a simulation)
 //!
 //! 1. admits participants with [`Room::join`] and tells it what happens with [`Room::handle_input`];
-//! 2. takes every [`Output`] from [`Room::poll_output`] until there is none;
+//! 2. takes every [`Output`] from [`Room::poll_output`] until there is none, and a participant's messages from
+//!    [`Room::next_signal`] while its signal link has room;
 //! 3. reads a participant's reliable channel only while [`Room::accepts`] says so, and fills each subscriber's transport
 //!    from [`Room::next_packet`] while the transport has room;
 //! 4. calls [`Room::handle_timeout`] at [`Room::poll_timeout`].
@@ -13,6 +14,9 @@
 //! subscribers still need is kept once. A subscriber takes from the logs of all publishers in turn; order is kept per
 //! publisher. A subscriber that drains slowly slows the publishers it listens to, one that has stopped is cut after
 //! [`Limits::cut_after`] or when it falls off the log. Lossy packets are not logged.
+//!
+//! Nothing of a publisher reaches a subscriber before the message that announces it was written to the subscriber's signal
+//! link: until then it waits in the log, and lossy packets are dropped.
 
 mod departure;
 mod driving;
@@ -23,6 +27,7 @@ mod member;
 mod requests;
 mod resume;
 mod routing;
+mod signals;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -36,9 +41,7 @@ use lkstream_proto::limits as wire;
 use lkstream_proto::packet::Channel;
 use lkstream_proto::participant::{ParticipantInfo, ParticipantState};
 use lkstream_proto::room::Room as RoomInfo;
-use lkstream_proto::signal::{
-    JoinResponse, ParticipantUpdate, Response, RoomUpdate, SignalResponse,
-};
+use lkstream_proto::signal::{JoinResponse, Response, SignalResponse};
 
 pub use departure::Departure;
 pub use driving::{Input, Output};
@@ -49,7 +52,8 @@ pub use routing::Refusal;
 pub use stats::Stats;
 
 use log::Slot;
-use member::{Link, Member, Phase};
+use member::{Member, Phase};
+use signals::{JOIN_BYTES, News, size_of_info};
 
 /// Shortest time between two room updates that only change counts (protocol.md §2.10).
 const ROOM_UPDATE_INTERVAL: Duration = Duration::from_secs(5);
@@ -167,7 +171,7 @@ impl Room {
                 || now.saturating_duration_since(self.empty_since) >= self.expires_after)
     }
 
-    /// Lets somebody in. Its join response is the first [`Output::Signal`] to it; a participant of the same identity is
+    /// Lets somebody in. Its join response is the first of its signals; a participant of the same identity is
     /// sent away (protocol.md §2.9).
     ///
     /// # Errors
@@ -217,10 +221,13 @@ impl Room {
         self.by_identity.insert(joining.identity.clone(), id.slot);
         self.by_sid.insert(sid.clone(), id.slot);
         let member = Member::new(now, id, sid, joining.identity, info, deadline);
-        let welcome = self.welcome(&member);
+        let (welcome, others) = self.welcome(&member);
         self.places[id.slot as usize].member = Some(Box::new(member));
         self.signal(id, Response::Join(welcome));
-        self.announce(id.slot, Whom::Others);
+        for other in others {
+            self.show(id, other, News::Joined);
+        }
+        self.announce(id.slot, News::Joined);
         self.room_changed(now);
         Ok(id)
     }
@@ -239,6 +246,8 @@ impl Room {
             } => return self.handle_packet(now, from, channel, bytes),
             Input::Request { from, request } => self.handle_request(now, from, request),
             Input::LinkLost(id) => self.link_lost(now, id),
+            Input::Say { member, message } => self.say(member, message),
+            Input::SignalsWritten { member, total } => self.signals_written(member, total),
             Input::Connected(id) => self.connected(now, id),
             Input::ChannelOpen { member, channel } => self.channel_open(now, member, channel),
             Input::Acknowledged { member, total } => self.acknowledged(member, total),
@@ -365,33 +374,46 @@ impl Room {
         self.options.unix_time + now.saturating_duration_since(self.created)
     }
 
-    fn signal(&mut self, to: MemberId, response: Response) {
-        let message = SignalResponse::from(response).to_bytes();
-        self.outputs.push_back(Output::Signal { to, message });
+    /// The last thing that is said to a participant: it goes before all that waits.
+    fn say_goodbye_to(&mut self, to: MemberId, response: Response) {
+        let message = signals::encode(response);
+        self.outputs.push_back(Output::Farewell { to, message });
     }
 
-    fn welcome(&self, member: &Member) -> JoinResponse {
+    /// A join response, and who did not fit into it.
+    fn welcome(&self, member: &Member) -> (JoinResponse, Vec<MemberId>) {
         let mut room = self.info();
         room.num_participants += u32::from(member.is_counted());
-        JoinResponse {
+        let mut others = Vec::new();
+        let mut rest = Vec::new();
+        let mut size = 0;
+        for other in self.visible(member.id) {
+            let with_it = size + size_of_info(&other.info);
+            if with_it <= JOIN_BYTES {
+                size = with_it;
+                others.push(other.info.clone());
+            } else {
+                rest.push(other.id);
+            }
+        }
+        let welcome = JoinResponse {
             room: Some(room),
             participant: Some(member.info.clone()),
-            other_participants: self.visible(member.id),
+            other_participants: others,
             server_version: self.options.server.version.clone(),
             server_region: self.options.server.region.clone(),
             ping_timeout: wire::PING_TIMEOUT.as_secs() as i32,
             ping_interval: wire::PING_INTERVAL.as_secs() as i32,
             server_info: Some(self.options.server.clone()),
             ..JoinResponse::default()
-        }
+        };
+        (welcome, rest)
     }
 
     /// Everybody that `to` may know of, but itself.
-    fn visible(&self, to: MemberId) -> Vec<ParticipantInfo> {
+    fn visible(&self, to: MemberId) -> impl Iterator<Item = &Member> {
         self.present()
-            .filter(|member| member.id != to && !member.is_hidden())
-            .map(|member| member.info.clone())
-            .collect()
+            .filter(move |member| member.id != to && !member.is_hidden())
     }
 
     /// What everybody may know about the room (protocol.md §2.6).
@@ -412,27 +434,23 @@ impl Room {
         }
     }
 
-    /// Tells the others, or everybody, what a participant is like now (protocol.md §2.9).
-    fn announce(&mut self, slot: Slot, whom: Whom) {
-        let Some(member) = self.at(slot) else {
+    /// Tells the others that a participant joined, or everybody what it is like now (protocol.md §2.9).
+    fn announce(&mut self, slot: Slot, news: News) {
+        let Some(subject) = self.at(slot) else {
             return;
         };
-        let (subject, hidden) = (member.id, member.is_hidden());
-        let update = update(vec![member.info.clone()]);
-        for place in &self.places {
-            let Some(member) = place.member.as_deref().filter(|member| member.is_present()) else {
+        let (id, is_hidden) = (subject.id, subject.is_hidden());
+        for slot in 0..self.places.len() as Slot {
+            let Some(to) = self.at(slot).map(|member| member.id) else {
                 continue;
             };
-            let told = if member.id == subject {
-                whom == Whom::Everybody
+            let is_told = if to == id {
+                news == News::Changed
             } else {
-                !hidden
+                !is_hidden
             };
-            if told && member.link == Link::Up {
-                self.outputs.push_back(Output::Signal {
-                    to: member.id,
-                    message: update.clone(),
-                });
+            if is_told {
+                self.show(to, id, news);
             }
         }
     }
@@ -449,21 +467,7 @@ impl Room {
     fn send_room_update(&mut self, now: Instant) {
         self.room_update_due = None;
         self.room_update_sent = now;
-        let message = SignalResponse::from(Response::RoomUpdate(RoomUpdate {
-            room: Some(self.info()),
-        }))
-        .to_bytes();
-        for place in &self.places {
-            if let Some(member) = place.member.as_deref()
-                && member.is_present()
-                && member.link == Link::Up
-            {
-                self.outputs.push_back(Output::Signal {
-                    to: member.id,
-                    message: message.clone(),
-                });
-            }
-        }
+        self.show_room();
     }
 
     /// The peer connection is up: the participant is active (protocol.md §2.9).
@@ -478,7 +482,7 @@ impl Room {
         member.phase = Phase::Active;
         member.info.state = ParticipantState::Active as i32;
         member.info.version += 1;
-        self.announce(id.slot, Whom::Everybody);
+        self.announce(id.slot, News::Changed);
         self.room_changed(now);
     }
 
@@ -503,24 +507,15 @@ impl Room {
         let Some(member) = self.at_mut(slot) else {
             return;
         };
-        let waits = (member.reliable_open && member.behind > 0) || !member.lossy.is_empty();
+        let waits =
+            (member.reliable_open && member.signals.is_welcomed() && !member.turns.is_empty())
+                || !member.lossy.is_empty();
         if waits && !member.woken && member.is_present() {
             member.woken = true;
             let id = member.id;
             self.outputs.push_back(Output::Packets(id));
         }
     }
-}
-
-/// Who is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whom {
-    Others,
-    Everybody,
-}
-
-fn update(participants: Vec<ParticipantInfo>) -> Bytes {
-    SignalResponse::from(Response::Update(ParticipantUpdate { participants })).to_bytes()
 }
 
 /// A leave message as it goes over a signal link, for clients that have no place in a room; `None` when the departure

@@ -27,7 +27,7 @@ use tokio::io::Interest;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::admission::{Admission, Denied};
-use crate::link::{Queue, QueueError};
+use crate::link::Queue;
 use crate::room::{self, Departure, Input, MemberId, Output, Room};
 use crate::stats::Stats;
 use connection::{Backlogs, Connection, Key};
@@ -66,6 +66,8 @@ pub(crate) enum Command {
         /// Given back when the request was handled: a link has one at a time.
         turn: OwnedSemaphorePermit,
     },
+    /// A link has written all that it was given.
+    Written(LinkId),
     /// A link is gone.
     LinkLost(LinkId),
     /// Tell the counters.
@@ -207,6 +209,7 @@ impl Worker {
                     self.request(now, key, *request);
                 }
             }
+            Command::Written(link) => self.written(now, link),
             Command::LinkLost(link) => self.link_lost(now, link),
             Command::Stats(reply) => {
                 let _ = reply.send(self.stats());
@@ -254,24 +257,47 @@ impl Worker {
         self.input_of(now, key, Input::LinkLost);
     }
 
-    /// Writes a message to a connection's signal link.
+    /// Has a message written to a connection's signal link, after what its room has said before.
     fn say(&mut self, now: Instant, key: Key, message: Bytes) {
+        self.input_of(now, key, |member| Input::Say { member, message });
+    }
+
+    /// Moves what a room says to a participant to its signal link, as far as that has room.
+    fn fill_link(&mut self, now: Instant, key: Key) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        let Some(hall) = self.halls.get_mut(&connection.hall) else {
+            return;
+        };
+        let Some(link) = &mut connection.link else {
+            return;
+        };
+        while link.queue.has_room()
+            && let Some(message) = hall.room.next_signal(connection.member)
+        {
+            if link.queue.push(message).is_err() {
+                let id = link.id;
+                return self.link_lost(now, id);
+            }
+        }
+    }
+
+    /// A link has written what it was given: there is room for more, and publishers that were announced may be heard.
+    fn written(&mut self, now: Instant, link: LinkId) {
+        let Some(key) = self.links.get(&link).copied() else {
+            return;
+        };
         let Some(link) = self
             .connections
-            .get_mut(&key)
-            .and_then(|connection| connection.link.as_mut())
+            .get(&key)
+            .and_then(|connection| connection.link.as_ref())
         else {
             return;
         };
-        let id = link.id;
-        match link.queue.push(message) {
-            Ok(()) => {}
-            Err(QueueError::Full) => {
-                self.stats.slow_links += 1;
-                self.link_lost(now, id);
-            }
-            Err(QueueError::Closed) => self.link_lost(now, id),
-        }
+        let total = link.queue.messages_written();
+        self.input_of(now, key, |member| Input::SignalsWritten { member, total });
+        self.fill_link(now, key);
     }
 
     /// Does what a room asks for.
@@ -280,9 +306,28 @@ impl Worker {
             && let Some(output) = hall.room.poll_output()
         {
             match output {
-                Output::Signal { to, message } => {
-                    if let Some(key) = hall.members.get(&to).copied() {
-                        self.say(now, key, message);
+                Output::Signals(member) => {
+                    if let Some(key) = hall.members.get(&member).copied() {
+                        self.fill_link(now, key);
+                    }
+                }
+                Output::Farewell { to, message } => {
+                    if let Some(key) = hall.members.get(&to)
+                        && let Some(connection) = self.connections.get_mut(key)
+                        && let Some(link) = &mut connection.link
+                    {
+                        // A closed link has nobody to tell.
+                        let _ = link.queue.push(message);
+                    }
+                }
+                Output::CloseLink(member) => {
+                    if let Some(key) = hall.members.get(&member)
+                        && let Some(connection) = self.connections.get(key)
+                        && let Some(link) = &connection.link
+                    {
+                        let id = link.id;
+                        self.stats.slow_links += 1;
+                        self.link_lost(now, id);
                     }
                 }
                 Output::Packets(member) | Output::Accepting(member) => {

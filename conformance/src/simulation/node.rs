@@ -64,6 +64,8 @@ pub(super) struct Node {
     // The server's end.
     pub(super) member: Option<MemberId>,
     server_signals: VecDeque<Bytes>,
+    signals_given: u64,
+    signals_written: u64,
     server_acknowledged: u64,
     random: Random,
     /// Bytes of packets that were sent once more.
@@ -112,6 +114,8 @@ impl Node {
             packets: 0,
             member: Some(member),
             server_signals: VecDeque::new(),
+            signals_given: 0,
+            signals_written: 0,
             server_acknowledged: 0,
             random: Random::new(seed ^ 0xd70b),
             repeated: 0,

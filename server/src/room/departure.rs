@@ -2,15 +2,12 @@
 
 use std::time::Instant;
 
-use lkstream_proto::participant::{DisconnectReason, ParticipantInfo, ParticipantState};
+use lkstream_proto::participant::{DisconnectReason, ParticipantState};
 use lkstream_proto::signal::{LeaveAction, LeaveRequest, Response};
 
 use super::log::Slot;
 use super::member::{Leaving, Link, Phase};
-use super::{MemberId, Output, Room, update};
-
-/// Infos of leavers kept for a participant whose link is gone.
-const MISSED: usize = 1000;
+use super::{MemberId, Output, Room};
 
 /// Why and how a participant is sent away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +106,7 @@ impl Room {
         if self.is_linked(id.slot)
             && let Some(leave) = leave(departure)
         {
-            self.signal(id, leave);
+            self.say_goodbye_to(id, leave);
         }
         self.finished(id);
     }
@@ -270,7 +267,7 @@ impl Room {
         let Some(member) = self.at(slot) else {
             return;
         };
-        let info = member.info.clone();
+        let (id, info) = (member.id, member.info.clone());
         let Some(leaving) = self.leaving_mut(slot) else {
             return;
         };
@@ -278,8 +275,10 @@ impl Room {
         for subscriber in subscribers {
             leaving.awaiting.remove(subscriber);
         }
-        if told && !subscribers.is_empty() {
-            self.say_it_left(&info, subscribers);
+        if told {
+            for subscriber in subscribers {
+                self.show_leave(*subscriber, id, &info);
+            }
         }
         self.release(slot);
     }
@@ -303,26 +302,6 @@ impl Room {
         let leavers: Vec<Slot> = self.leaving.iter().copied().collect();
         for slot in leavers {
             self.release(slot);
-        }
-    }
-
-    fn say_it_left(&mut self, info: &ParticipantInfo, subscribers: &[MemberId]) {
-        let message = update(vec![info.clone()]);
-        for subscriber in subscribers {
-            let Some(member) = self.member_mut(*subscriber) else {
-                continue;
-            };
-            if !member.is_present() {
-                continue;
-            }
-            if member.link == Link::Up {
-                self.outputs.push_back(Output::Signal {
-                    to: *subscriber,
-                    message: message.clone(),
-                });
-            } else if member.missed.len() < MISSED {
-                member.missed.push(info.clone());
-            }
         }
     }
 
@@ -358,6 +337,7 @@ impl Room {
         self.logged -= member.log.cost();
         self.leaving.remove(&slot);
         self.by_sid.remove(&member.sid);
+        self.forget_participant(member.id);
         self.free.push(slot);
         if self.by_sid.is_empty() {
             self.empty_since = self.last_now;
@@ -395,6 +375,7 @@ impl Room {
             return;
         }
         member.link = Link::Lost { until };
+        member.signals.interrupt();
         let closed = member.path_lost.is_some();
         self.due(until);
         if closed {
@@ -409,7 +390,7 @@ impl Room {
             if self.is_linked(id.slot)
                 && let Some(leave) = leave(Departure::final_(reason))
             {
-                self.signal(*id, leave);
+                self.say_goodbye_to(*id, leave);
             }
         }
         // Nobody is told about the others: all go at once.

@@ -30,6 +30,20 @@ pub enum Input {
     },
     /// Its signal link is gone. It is kept for a resume.
     LinkLost(MemberId),
+    /// Something of the driver's own for its signal link, in order with the room's messages.
+    Say {
+        /// To whom.
+        member: MemberId,
+        /// An encoded [`SignalResponse`](lkstream_proto::signal::SignalResponse).
+        message: Bytes,
+    },
+    /// Its signal link has written so many messages to its socket since the join or the last resume.
+    SignalsWritten {
+        /// Whose.
+        member: MemberId,
+        /// Messages that [`Room::next_signal`](super::Room::next_signal) gave.
+        total: u64,
+    },
     /// Its peer connection is up, for the first time or again.
     Connected(MemberId),
     /// A data channel may be used towards it.
@@ -74,13 +88,19 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Output {
-    /// Send this encoded [`SignalResponse`](lkstream_proto::signal::SignalResponse) on its signal link, if it has one.
-    Signal {
+    /// Messages wait for its signal link: take them with [`Room::next_signal`](super::Room::next_signal) while the link has room. Comes
+    /// once until `next_signal` has given `None`.
+    Signals(MemberId),
+    /// Send this encoded [`SignalResponse`](lkstream_proto::signal::SignalResponse) on its signal link, if it has one, as the last
+    /// message. [`Output::Removed`] follows.
+    Farewell {
         /// To whom.
         to: MemberId,
-        /// One WebSocket binary message, shared when several get the same.
+        /// One WebSocket binary message.
         message: Bytes,
     },
+    /// It does not read its answers: close its signal link, and say [`Input::LinkLost`]. It may resume.
+    CloseLink(MemberId),
     /// Packets wait for it: take them with [`Room::next_packet`](super::Room::next_packet) while its transport has room. Comes once until
     /// `next_packet` has given `None` on both channels.
     Packets(MemberId),

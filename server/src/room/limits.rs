@@ -26,6 +26,9 @@ pub struct Limits {
     pub cut_after: Duration,
     /// Lossy packets that wait for one subscriber, in bytes; the oldest are dropped. Default 256 KiB.
     pub lossy_queue: usize,
+    /// Bytes of answers that wait for a participant's signal link; above it the link is closed and may be resumed.
+    /// Default 1 MiB.
+    pub signal_queue: usize,
     /// A participant whose connection is not up this long after its join is removed. Default 60 s (protocol.md §2.9).
     pub connect_timeout: Duration,
     /// How long a participant whose signal link is gone is kept for a resume. Default 20 s (protocol.md §2.14).
@@ -53,6 +56,7 @@ impl Default for Limits {
             stalled_after: Duration::from_secs(5),
             cut_after: Duration::from_secs(15),
             lossy_queue: 256 << 10,
+            signal_queue: 1 << 20,
             connect_timeout: limits::ACTIVE_TIMEOUT,
             resume_timeout: Duration::from_secs(20),
             farewell: Duration::from_secs(1),

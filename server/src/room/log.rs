@@ -178,6 +178,18 @@ impl Log {
         self.cursors.get(&slot).map_or(0, |cursor| cursor.behind)
     }
 
+    /// Packets that wait for a subscriber.
+    pub(super) fn waiting_packets(&self, slot: Slot) -> u64 {
+        let Some(cursor) = self.cursors.get(&slot) else {
+            return 0;
+        };
+        let start = cursor.next.saturating_sub(self.first) as usize;
+        let entries = self.entries.iter().skip(start);
+        entries
+            .filter(|entry| entry.audience.includes(slot))
+            .count() as u64
+    }
+
     /// Everybody something waits for, with how many bytes, by slot.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (Slot, usize)> + '_ {
         self.cursors

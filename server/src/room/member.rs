@@ -12,6 +12,7 @@ use super::MemberId;
 use super::departure::Departure;
 use super::limits::Limits;
 use super::log::{Log, Slot};
+use super::signals::Signals;
 
 #[derive(Debug)]
 pub(super) struct Member {
@@ -24,8 +25,10 @@ pub(super) struct Member {
     pub(super) link: Link,
     /// When it is given up if its peer connection does not come back.
     pub(super) path_lost: Option<Instant>,
-    /// Who left while its link was gone, for a resume.
-    pub(super) missed: Vec<ParticipantInfo>,
+    /// What waits for its signal link.
+    pub(super) signals: Signals,
+    /// An update about it as of a version, for all who get it.
+    pub(super) encoded: Option<(u32, Bytes)>,
 
     // As a publisher.
     pub(super) log: Log,
@@ -112,7 +115,8 @@ impl Member {
             phase: Phase::Joined { deadline },
             link: Link::Up,
             path_lost: None,
-            missed: Vec::new(),
+            signals: Signals::default(),
+            encoded: None,
             log: Log::default(),
             sent: Duplicates::new(Duration::MAX, 1),
             braked: false,

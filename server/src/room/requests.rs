@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use lkstream_proto::limits as wire;
 use lkstream_proto::participant::DisconnectReason;
 use lkstream_proto::signal::{
@@ -9,7 +10,15 @@ use lkstream_proto::signal::{
 };
 
 use super::departure::Departure;
-use super::{MemberId, Room, Whom, millis};
+use super::signals::News;
+use super::{MemberId, Room, millis};
+
+/// Bytes of a refused request that are sent back at most, so that its client knows which one it was.
+const ECHO_BYTES: usize = 64 << 10;
+
+fn echo(request: Bytes, kind: fn(Bytes) -> Echo) -> Option<Echo> {
+    (request.len() <= ECHO_BYTES).then(|| kind(request))
+}
 
 impl Room {
     pub(super) fn handle_request(&mut self, now: Instant, from: MemberId, request: Request) {
@@ -31,9 +40,9 @@ impl Room {
             ),
             Request::Leave(_) => self.say_goodbye(now, from),
             Request::UpdateMetadata(change) => self.update_metadata(from, change),
-            Request::AddTrack(track) => self.refuse(from, Some(Echo::AddTrack(track))),
+            Request::AddTrack(track) => self.refuse(from, echo(track, Echo::AddTrack)),
             Request::PublishDataTrack(track) => {
-                self.refuse(from, Some(Echo::PublishDataTrack(track)))
+                self.refuse(from, echo(track, Echo::PublishDataTrack));
             }
             Request::StoreDataBlob(_) | Request::GetDataBlob(_) => self.refuse(from, None),
             Request::Simulate(simulation) => match simulation.scenario {
@@ -97,7 +106,7 @@ impl Room {
             }),
         );
         if reason == RequestReason::Ok {
-            self.announce(from.slot, Whom::Everybody);
+            self.announce(from.slot, News::Changed);
         }
     }
 

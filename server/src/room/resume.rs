@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use lkstream_proto::id::{Identity, ParticipantSid};
+use lkstream_proto::participant::ParticipantPermission;
 use lkstream_proto::signal::{ReconnectResponse, Response, RoomUpdate};
 
 use super::member::Link;
-use super::{MemberId, Output, Room, update};
+use super::signals::News;
+use super::{MemberId, Room};
 
 /// Why a session does not go on. The client is to be told to join anew: leave with reason `STATE_MISMATCH` and action
 /// `RECONNECT`.
@@ -22,7 +24,7 @@ pub enum ResumeError {
 }
 
 impl Room {
-    /// Lets a session go on over a new signal link. The outputs that follow are, in this order: the reconnect response
+    /// Lets a session go on over a new signal link, with the rights of the token that it came with. The outputs that follow are, in this order: the reconnect response
     /// with the highest sequence accepted, who left meanwhile, everybody including the participant itself, the room.
     /// Data channels are not touched; the client's next offer restarts ICE over them.
     ///
@@ -33,6 +35,7 @@ impl Room {
         now: Instant,
         sid: &ParticipantSid,
         identity: &Identity,
+        permission: ParticipantPermission,
     ) -> Result<MemberId, ResumeError> {
         let until = now + self.options.limits.resume_timeout;
         let slot = *self.by_sid.get(sid).ok_or(ResumeError::Unknown)?;
@@ -44,12 +47,22 @@ impl Room {
         }
         let id = member.id;
         let last_message_seq = member.sent.last(sid.as_str());
-        let missed = std::mem::take(&mut member.missed);
+        // Whether it is hidden was decided at the join: the others know of it or do not.
+        let permission = ParticipantPermission {
+            hidden: member.is_hidden(),
+            ..permission
+        };
+        let is_changed = member.info.permission.as_ref() != Some(&permission);
+        if is_changed {
+            member.info.permission = Some(permission);
+            member.info.version += 1;
+        }
         member.link = Link::Up;
+        member.signals.restart();
         if let Some(path_lost) = &mut member.path_lost {
             *path_lost = until;
         }
-        self.signal(
+        self.signal_first(
             id,
             Response::Reconnect(ReconnectResponse {
                 ice_servers: Vec::new(),
@@ -57,14 +70,14 @@ impl Room {
                 last_message_seq,
             }),
         );
-        if !missed.is_empty() {
-            let message = update(missed);
-            self.outputs.push_back(Output::Signal { to: id, message });
+        let everybody: Vec<MemberId> = self.visible(id).map(|member| member.id).collect();
+        for other in everybody {
+            self.show(id, other, News::Changed);
         }
-        let mut everybody = self.visible(id);
-        everybody.extend(self.member(id).map(|member| member.info.clone()));
-        let message = update(everybody);
-        self.outputs.push_back(Output::Signal { to: id, message });
+        self.show(id, id, News::Changed);
+        if is_changed {
+            self.announce(slot, News::Changed);
+        }
         let room = RoomUpdate {
             room: Some(self.info()),
         };

@@ -108,7 +108,7 @@ impl Room {
         let audience = self.audience(from, &view);
         match channel {
             Channel::Reliable => self.append(now, from.slot, packet, audience),
-            Channel::Lossy => self.scatter(from.slot, &packet, &audience),
+            Channel::Lossy => self.scatter(from, &packet, &audience),
         }
         Ok(())
     }
@@ -148,10 +148,10 @@ impl Room {
         Audience::Only(slots.into())
     }
 
-    fn append(&mut self, now: Instant, from: Slot, packet: Bytes, audience: Audience) {
-        let mut to = std::mem::take(&mut self.scratch);
+    /// Lists whom a packet is for.
+    fn list(&self, from: Slot, audience: &Audience, to: &mut Vec<Slot>) {
         to.clear();
-        match &audience {
+        match audience {
             Audience::Only(slots) => to.extend_from_slice(slots),
             Audience::All => to.extend(
                 self.present()
@@ -159,11 +159,17 @@ impl Room {
                     .filter(|slot| *slot != from),
             ),
         }
+    }
+
+    fn append(&mut self, now: Instant, from: Slot, packet: Bytes, audience: Audience) {
+        let mut to = std::mem::take(&mut self.scratch);
+        self.list(from, &audience, &mut to);
         // The log is taken out for a moment, since it and the subscribers' turns change together.
         let mut log = self
             .at_mut(from)
             .map(|publisher| std::mem::take(&mut publisher.log))
             .unwrap_or_default();
+        let publisher = self.at(from).map(|publisher| publisher.id);
         let cost = super::log::cost(packet.len());
         let mut began_to_wait = false;
         let places = &mut self.places;
@@ -174,7 +180,8 @@ impl Room {
             else {
                 return;
             };
-            if first == First::Yes {
+            // Until it has heard of the publisher, that has no turn.
+            if first == First::Yes && publisher.is_none_or(|it| member.signals.knows(it)) {
                 member.turns.push_back(from);
             }
             member.behind += cost;
@@ -198,16 +205,19 @@ impl Room {
         self.keep_bounds(now, from);
     }
 
-    fn scatter(&mut self, from: Slot, packet: &Bytes, audience: &Audience) {
+    fn scatter(&mut self, from: MemberId, packet: &Bytes, audience: &Audience) {
+        let mut to = std::mem::take(&mut self.scratch);
+        self.list(from.slot, audience, &mut to);
         let limit = self.options.limits.lossy_queue;
-        for slot in 0..self.places.len() as Slot {
-            if slot == from || !audience.includes(slot) {
-                continue;
-            }
+        for slot in to.iter().copied() {
             let Some(member) = self.at_mut(slot) else {
                 continue;
             };
             if !matches!(member.phase, Phase::Active) || !member.lossy_open {
+                continue;
+            }
+            if !member.signals.is_welcomed() || !member.signals.knows(from) {
+                self.stats.lossy_dropped += 1;
                 continue;
             }
             member.lossy_bytes += packet.len();
@@ -222,6 +232,7 @@ impl Room {
             self.stats.lossy_dropped += dropped;
             self.wake(slot);
         }
+        self.scratch = to;
     }
 
     /// The next packet for a subscriber's channel: from the logs of all publishers in turn, or the oldest lossy one.
@@ -248,7 +259,9 @@ impl Room {
             None => {
                 if let Some(member) = self.member_mut(subscriber)
                     && member.lossy.is_empty()
-                    && (member.behind == 0 || !member.reliable_open)
+                    && (member.turns.is_empty()
+                        || !member.reliable_open
+                        || !member.signals.is_welcomed())
                 {
                     member.woken = false;
                 }
@@ -259,7 +272,7 @@ impl Room {
 
     fn take(&mut self, now: Instant, id: MemberId) -> Option<Bytes> {
         let member = self.member_mut(id)?;
-        if !member.reliable_open || !member.is_present() {
+        if !member.reliable_open || !member.is_present() || !member.signals.is_welcomed() {
             return None;
         }
         let from = member.turns.pop_front()?;
@@ -438,6 +451,23 @@ impl Room {
             self.recheck_brake(now, publisher);
         }
         self.release_leavers();
+    }
+
+    /// Drops what a leaver has sent to somebody who has not heard that it came.
+    pub(super) fn drop_held(&mut self, subscriber: Slot, publisher: Slot) {
+        let Some(member) = self.at_mut(publisher) else {
+            return;
+        };
+        let waiting = member.log.waiting_packets(subscriber);
+        let (behind, freed) = member.log.remove(subscriber);
+        self.logged -= freed;
+        self.stats.unannounced_dropped += waiting;
+        if let Some(member) = self.at_mut(subscriber) {
+            member.behind -= behind;
+            if member.behind == 0 {
+                member.waiting_since = None;
+            }
+        }
     }
 
     /// Whether its signal link is up.

@@ -36,6 +36,10 @@ pub struct Stats {
     pub late_leaves: u64,
     /// Signal requests that were refused.
     pub requests_refused: u64,
+    /// Signal links closed since too many answers waited for them.
+    pub links_overrun: u64,
+    /// Packets of a leaver dropped for somebody who had not heard in time that it came.
+    pub unannounced_dropped: u64,
 }
 
 impl std::ops::AddAssign for Stats {
@@ -58,6 +62,8 @@ impl std::ops::AddAssign for Stats {
             braked,
             late_leaves,
             requests_refused,
+            links_overrun,
+            unannounced_dropped,
         } = other;
         self.packets_accepted += packets_accepted;
         self.bytes_accepted += bytes_accepted;
@@ -75,5 +81,7 @@ impl std::ops::AddAssign for Stats {
         self.braked += braked;
         self.late_leaves += late_leaves;
         self.requests_refused += requests_refused;
+        self.links_overrun += links_overrun;
+        self.unannounced_dropped += unannounced_dropped;
     }
 }

@@ -10,16 +10,20 @@ mod signalling;
 
 use super::*;
 use lkstream_proto::packet::{DataPacket, UserPacket, Value};
-use lkstream_proto::participant::DisconnectReason;
+use lkstream_proto::participant::{DisconnectReason, ParticipantPermission};
 use lkstream_proto::signal::Request;
 
 /// A room on virtual time, and what its driver would do.
 struct Scene {
     room: Room,
     now: Instant,
-    /// What the room asked for and no test has looked at yet.
+    /// What the room asked for and no test has looked at yet; every signal as [`Output::Farewell`].
     outputs: Vec<Output>,
-    joins: u8,
+    /// Signals written, by participant.
+    written: BTreeMap<MemberId, u64>,
+    /// Whose signal link takes nothing.
+    deaf: BTreeSet<MemberId>,
+    joins: u128,
 }
 
 impl Scene {
@@ -40,13 +44,15 @@ impl Scene {
             room: Room::new(now, options),
             now,
             outputs: Vec::new(),
+            written: BTreeMap::new(),
+            deaf: BTreeSet::new(),
             joins: 0,
         }
     }
 
     fn joining(&mut self, identity: &str) -> Joining {
         self.joins += 1;
-        Joining::new(identity, [self.joins; 16])
+        Joining::new(identity, self.joins.to_be_bytes())
     }
 
     /// Joins without a connection.
@@ -91,8 +97,25 @@ impl Scene {
 
     fn collect(&mut self) {
         while let Some(output) = self.room.poll_output() {
-            self.outputs.push(output);
+            match output {
+                Output::Signals(to) if self.deaf.contains(&to) => {}
+                Output::Signals(to) => self.take_signals(to),
+                output => self.outputs.push(output),
+            }
         }
+    }
+
+    /// Writes all signals of a participant.
+    fn take_signals(&mut self, to: MemberId) {
+        while let Some(message) = self.room.next_signal(to) {
+            *self.written.entry(to).or_default() += 1;
+            self.outputs.push(Output::Farewell { to, message });
+        }
+        let total = self.written.get(&to).copied().unwrap_or_default();
+        let input = Input::SignalsWritten { member: to, total };
+        self.room
+            .handle_input(self.now, input)
+            .expect("only packets are refused");
     }
 
     fn send_on(
@@ -148,7 +171,7 @@ impl Scene {
     fn heard(&mut self, id: MemberId) -> Vec<Response> {
         let mut heard = Vec::new();
         self.outputs.retain(|output| match output {
-            Output::Signal { to, message } if *to == id => {
+            Output::Farewell { to, message } if *to == id => {
                 let response =
                     SignalResponse::from_bytes(message.clone()).expect("good signalling");
                 heard.push(response.message.expect("a response we know"));
@@ -202,6 +225,11 @@ impl Scene {
     fn seconds(&mut self, seconds: u64) {
         self.wait(Duration::from_secs(seconds));
     }
+}
+
+/// What a token without restrictions allows.
+fn rights() -> ParticipantPermission {
+    Joining::new("", [0; 16]).permission
 }
 
 fn packet(value: Value) -> DataPacket {

@@ -129,7 +129,15 @@ impl Worker {
             let hall_key = *self.by_name.get(&admission.room)?;
             let hall = self.halls.get_mut(&hall_key)?;
             let identity = &admission.joining.identity;
-            let member = hall.room.resume(now, &resume.sid, identity).ok()?;
+            let member = hall
+                .room
+                .resume(
+                    now,
+                    &resume.sid,
+                    identity,
+                    admission.joining.permission.clone(),
+                )
+                .ok()?;
             Some((hall_key, *hall.members.get(&member)?))
         });
         let Some((hall_key, key)) = known else {
@@ -143,6 +151,7 @@ impl Worker {
         };
         self.stats.resumes += 1;
         if let Some(connection) = self.connections.get_mut(&key) {
+            connection.claims = admission.claims;
             // The old link closes when its sender is dropped.
             if let Some(old) = connection.link.replace(Outlet { id, queue: link }) {
                 self.links.remove(&old.id);

@@ -15,6 +15,15 @@ impl Node {
     ) -> bool {
         let now = world.now;
         let mut busy = flush(&mut self.wire, now, End::Server, &mut self.server_signals);
+        if self.server_signals.is_empty()
+            && self.signals_given != self.signals_written
+            && let Some(member) = self.member
+        {
+            self.signals_written = self.signals_given;
+            let total = self.signals_written;
+            tell(room, now, room::Input::SignalsWritten { member, total });
+            busy = true;
+        }
         if self.server_closing && !self.server_link_closed && self.server_signals.is_empty() {
             self.server_link_closed = true;
             self.server_close = Some(now + CLOSES_AFTER_LINK);
@@ -183,6 +192,13 @@ impl Node {
     ) {
         while self.publish_one(world, room, member, Channel::Reliable) {}
         tell(room, world.now, room::Input::Finished(member));
+    }
+
+    pub(in crate::simulation) fn take_signals(&mut self, room: &mut Room, member: MemberId) {
+        while let Some(message) = room.next_signal(member) {
+            self.signals_given += 1;
+            self.signal(message);
+        }
     }
 
     pub(in crate::simulation) fn signal(&mut self, message: Bytes) {

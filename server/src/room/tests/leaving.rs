@@ -228,10 +228,13 @@ fn a_resume_gets_what_it_missed_in_the_right_order() {
     scene.forget_outputs();
     let sid = ParticipantSid::from(scene.room.participant(a).unwrap().sid.as_str());
     assert_eq!(
-        scene.room.resume(scene.now, &sid, &"b".into()),
+        scene.room.resume(scene.now, &sid, &"b".into(), rights()),
         Err(ResumeError::Foreign)
     );
-    assert_eq!(scene.room.resume(scene.now, &sid, &"a".into()), Ok(a));
+    assert_eq!(
+        scene.room.resume(scene.now, &sid, &"a".into(), rights()),
+        Ok(a)
+    );
     scene.collect();
     let heard = scene.heard(a);
     let [
@@ -272,12 +275,12 @@ fn unknown_and_past_sessions_do_not_resume() {
     assert_eq!(
         scene
             .room
-            .resume(scene.now, &"PA_nobody".into(), &"a".into()),
+            .resume(scene.now, &"PA_nobody".into(), &"a".into(), rights()),
         Err(ResumeError::Unknown)
     );
     scene.request(a, Request::Leave(Default::default()));
     assert_eq!(
-        scene.room.resume(scene.now, &sid, &"a".into()),
+        scene.room.resume(scene.now, &sid, &"a".into(), rights()),
         Err(ResumeError::Unknown)
     );
 }

@@ -258,3 +258,205 @@ fn room_updates_are_rare() {
         .collect();
     assert_eq!(rooms, [21]);
 }
+
+/// A participant with as much metadata as there may be.
+fn large(scene: &mut Scene, identity: &str) -> Joining {
+    let mut joining = scene.joining(identity);
+    joining.metadata = "m".repeat(wire::METADATA_BYTES);
+    let value = "a".repeat(wire::ATTRIBUTES_BYTES - 1);
+    joining.attributes = BTreeMap::from([("k".to_owned(), value)]);
+    joining.permission.can_update_metadata = true;
+    joining
+}
+
+#[test]
+fn no_message_is_larger_than_our_own_clients_take() {
+    let mut scene = Scene::new();
+    let identities: Vec<String> = (0..20).map(|n| format!("large {n}")).collect();
+    for identity in &identities {
+        let joining = large(&mut scene, identity);
+        let id = scene.join_as(joining);
+        // `heard` decodes with the limits that our clients have.
+        let heard = scene.heard(id);
+        let Some(Response::Join(joined)) = heard.first() else {
+            panic!("no join response: {heard:?}");
+        };
+        let mut known: Vec<String> = joined
+            .other_participants
+            .iter()
+            .map(|info| info.identity.clone())
+            .collect();
+        for response in &heard {
+            if let Response::Update(update) = response {
+                known.extend(update.participants.iter().map(|info| info.identity.clone()));
+            }
+        }
+        for other in identities.iter().take_while(|other| *other != identity) {
+            assert!(known.contains(other), "{identity} is told of {other}");
+        }
+    }
+    // A resume tells of everybody, too.
+    let id = scene.room.find(&"large 0".into()).unwrap();
+    let sid = scene.room.participant(id).unwrap().sid.clone();
+    scene.forget_outputs();
+    scene.tell(Input::LinkLost(id));
+    scene
+        .room
+        .resume(scene.now, &sid.as_str().into(), &"large 0".into(), rights())
+        .unwrap();
+    scene.collect();
+    let told = scene.updates(id);
+    for identity in &identities {
+        assert!(told.iter().any(|(told, ..)| told == identity));
+    }
+}
+
+#[test]
+fn one_that_does_not_read_gets_the_newest_state_once() {
+    let mut scene = Scene::new();
+    let joining = large(&mut scene, "a");
+    let a = scene.join_as(joining);
+    let b = scene.join("b");
+    scene.forget_outputs();
+    scene.deaf.insert(b);
+    for n in 0..1000 {
+        scene.request(
+            a,
+            Request::UpdateMetadata(UpdateMetadata {
+                name: format!("name {n}"),
+                ..UpdateMetadata::default()
+            }),
+        );
+        // Others come and go meanwhile, under one identity and under many.
+        let joining = scene.joining("c");
+        scene.enter(joining);
+        let joining = scene.joining(&format!("d{n}"));
+        let d = scene.enter(joining);
+        scene.request(d, Request::Leave(Default::default()));
+    }
+    scene.seconds(10);
+    let member = scene.room.member(b).unwrap();
+    assert!(member.signals.queued() < 10, "{}", member.signals.queued());
+    scene.take_signals(b);
+    let heard = scene.heard(b);
+    let told: Vec<(String, String)> = heard
+        .into_iter()
+        .filter_map(|response| match response {
+            Response::Update(update) => Some(update.participants),
+            _ => None,
+        })
+        .flatten()
+        .map(|info| (info.identity, info.name))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("a".to_owned(), "name 999".to_owned()),
+            ("c".to_owned(), String::new())
+        ]
+    );
+}
+
+#[test]
+fn one_that_does_not_read_its_answers_is_cut() {
+    let mut scene = Scene::with(|limits| limits.signal_queue = 1000);
+    let a = scene.join("a");
+    scene.deaf.insert(a);
+    for n in 0..1000 {
+        scene.request(a, Request::Ping(n));
+        if scene.outputs.contains(&Output::CloseLink(a)) {
+            scene.tell(Input::LinkLost(a));
+        }
+    }
+    assert!(scene.room.member(a).unwrap().signals.queued() < 10);
+    assert_eq!(scene.room.stats().links_overrun, 1);
+}
+
+#[test]
+fn nothing_of_a_publisher_arrives_before_it_was_announced() {
+    let mut scene = Scene::new();
+    let bob = scene.join("bob");
+    scene.deaf.insert(bob);
+    let alice = scene.join("alice");
+    scene.send(alice, &user(b"first"));
+    scene
+        .send_on(alice, Channel::Lossy, &user(b"lossy"))
+        .unwrap();
+    assert!(scene.texts(bob).is_empty());
+    assert!(scene.take_on(bob, Channel::Lossy).is_empty());
+    assert_eq!(scene.room.stats().lossy_dropped, 1);
+    // Taken by the link is not written yet.
+    let mut given = scene.written[&bob];
+    while scene.room.next_signal(bob).is_some() {
+        given += 1;
+    }
+    assert!(scene.texts(bob).is_empty());
+    scene.forget_outputs();
+    scene.tell(Input::SignalsWritten {
+        member: bob,
+        total: given,
+    });
+    assert!(scene.outputs.contains(&Output::Packets(bob)));
+    assert_eq!(scene.texts(bob), ["first"]);
+}
+
+#[test]
+fn one_who_left_before_it_was_announced_is_heard_in_order() {
+    let mut scene = Scene::new();
+    let bob = scene.join("bob");
+    scene.forget_outputs();
+    scene.deaf.insert(bob);
+    let alice = scene.join("alice");
+    scene.send(alice, &user(b"first"));
+    scene.request(alice, Request::Leave(Default::default()));
+    scene.tell(Input::Finished(alice));
+    scene.deaf.remove(&bob);
+    scene.take_signals(bob);
+    let told: Vec<_> = scene
+        .updates(bob)
+        .into_iter()
+        .map(|it| (it.0, it.1))
+        .collect();
+    assert_eq!(told, [("alice".to_owned(), ParticipantState::Active)]);
+    assert_eq!(scene.texts(bob), ["first"]);
+    let total = scene.room.member(bob).unwrap().taken;
+    scene.tell(Input::Acknowledged { member: bob, total });
+    let told: Vec<_> = scene
+        .updates(bob)
+        .into_iter()
+        .map(|it| (it.0, it.1))
+        .collect();
+    assert_eq!(told, [("alice".to_owned(), ParticipantState::Disconnected)]);
+
+    // When it takes too long, bob never hears of the next one.
+    scene.deaf.insert(bob);
+    let carol = scene.join("carol");
+    scene.send(carol, &user(b"lost"));
+    scene.request(carol, Request::Leave(Default::default()));
+    scene.tell(Input::Finished(carol));
+    scene.seconds(6);
+    scene.take_signals(bob);
+    assert!(scene.updates(bob).is_empty());
+    assert!(scene.texts(bob).is_empty());
+    assert_eq!(scene.room.stats().unannounced_dropped, 1);
+    assert_eq!(scene.room.logged(), 0);
+}
+
+#[test]
+fn a_resume_takes_the_rights_of_its_newest_token() {
+    let mut scene = Scene::new();
+    let a = scene.join("a");
+    let b = scene.join("b");
+    scene.forget_outputs();
+    let sid = scene.room.participant(a).unwrap().sid.clone();
+    let mut permission = rights();
+    permission.can_publish_data = false;
+    scene
+        .room
+        .resume(scene.now, &sid.as_str().into(), &"a".into(), permission)
+        .unwrap();
+    scene.collect();
+    let refused = scene.send_on(a, Channel::Reliable, &user(b"x"));
+    assert_eq!(refused, Err(Refusal::NotPermitted));
+    assert_eq!(scene.updates(b).len(), 1, "the others are told");
+}
