@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use lkstream_proto::packet::{Channel, Packet};
-use lkstream_transport::{Cause, ChannelId, Event as PeerEvent, Peer, SendError, Transmit};
+use lkstream_transport::{
+    Cause, ChannelGroup, ChannelId, Event as PeerEvent, Peer, SendError, Transmit,
+};
 use tokio::time::Sleep;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
@@ -78,8 +80,10 @@ pub(crate) struct Driver {
     stage: Stage,
     /// How the session ended.
     end: Option<End>,
-    reliable: Option<ChannelId>,
-    lossy: Option<ChannelId>,
+    reliable: ChannelGroup,
+    lossy: ChannelGroup,
+    /// Channels that carry nothing we know.
+    others: Vec<ChannelId>,
     is_up: bool,
     /// Candidates that came before the answer; `None` afterwards.
     early: Option<Vec<String>>,
@@ -118,8 +122,9 @@ impl Driver {
             peer,
             stage: Stage::Starting,
             end: None,
-            reliable: None,
-            lossy: None,
+            reliable: ChannelGroup::new(),
+            lossy: ChannelGroup::new(),
+            others: Vec::new(),
             is_up: false,
             early: Some(Vec::new()),
             requests: VecDeque::new(),
@@ -271,14 +276,17 @@ impl Driver {
             let lost = match event {
                 PeerEvent::ChannelOpen { id, label, .. } => {
                     match &*label {
-                        "_reliable" => self.reliable = self.reliable.or(Some(id)),
-                        "_lossy" => self.lossy = self.lossy.or(Some(id)),
-                        _ => {}
+                        "_reliable" => self.reliable.insert(id),
+                        "_lossy" => self.lossy.insert(id),
+                        _ => self.others.push(id),
                     }
                     None
                 }
-                PeerEvent::ChannelClosed(id) if Some(id) == self.reliable => {
-                    Some("the server closed the reliable channel")
+                PeerEvent::ChannelClosed(id) => {
+                    self.lossy.remove(id);
+                    self.others.retain(|other| *other != id);
+                    let is_last = self.reliable.remove(id);
+                    is_last.then_some("the server closed the reliable channel")
                 }
                 PeerEvent::Failed => Some("nothing was heard from the server"),
                 PeerEvent::Closed(Cause::Dtls) => Some("the dtls handshake failed"),
@@ -295,7 +303,7 @@ impl Driver {
                 );
             }
         }
-        if !self.is_up && self.reliable.is_some() && self.lossy.is_some() {
+        if !self.is_up && self.reliable.is_open() && self.lossy.is_open() {
             self.is_up = true;
             state
                 .engine
@@ -409,18 +417,22 @@ impl Driver {
     /// From the peer connection into the engine, unless its readers are too far behind: then SCTP pushes back.
     fn take_packets(&mut self, state: &mut State, now: Instant) -> bool {
         let mut moved = false;
-        for (id, channel) in [
-            (self.reliable, Channel::Reliable),
-            (self.lossy, Channel::Lossy),
+        let peer = &mut self.peer;
+        for id in &self.others {
+            // What is unread there would take the window from the ones that count.
+            while peer.receive(*id).is_some() {
+                tracing::debug!(channel = %id, "message on an unknown channel dropped");
+            }
+        }
+        for (group, channel) in [
+            (&mut self.reliable, Channel::Reliable),
+            (&mut self.lossy, Channel::Lossy),
         ] {
-            let Some(id) = id else {
-                continue;
-            };
             for _ in 0..PACKETS {
                 if channel == Channel::Reliable && state.engine.is_over_budget() {
                     break;
                 }
-                let Some(packet) = self.peer.receive(id) else {
+                let Some(packet) = group.receive(peer) else {
                     break;
                 };
                 moved = true;
@@ -434,10 +446,10 @@ impl Driver {
 
     /// From the engine into the peer connection, as long as that has room.
     fn hand_packets(&mut self, state: &mut State, now: Instant) -> bool {
-        let Some(reliable) = self.reliable else {
+        if !self.reliable.is_open() {
             return false;
-        };
-        let acknowledged = self.peer.acknowledged(reliable);
+        }
+        let acknowledged = self.reliable.acknowledged(&self.peer);
         if acknowledged != self.acknowledged {
             self.acknowledged = acknowledged;
             state.engine.acknowledged(acknowledged);
@@ -453,7 +465,7 @@ impl Driver {
                 break;
             }
             if self.unsent.is_none() {
-                if self.peer.room(reliable) == 0 {
+                if self.reliable.room(&self.peer) == 0 {
                     break;
                 }
                 self.unsent = state.engine.poll_packet();
@@ -464,13 +476,10 @@ impl Driver {
             };
             let size = packet.bytes.len() as u64;
             let channel = match packet.channel {
-                Channel::Reliable => Some(reliable),
-                Channel::Lossy => self.lossy,
+                Channel::Reliable => &mut self.reliable,
+                Channel::Lossy => &mut self.lossy,
             };
-            let Some(channel) = channel else {
-                continue;
-            };
-            match self.peer.send(now, channel, packet.bytes.clone()) {
+            match channel.send(now, &mut self.peer, packet.bytes.clone()) {
                 Ok(()) => {
                     moved = true;
                     if packet.channel == Channel::Reliable {
@@ -489,6 +498,9 @@ impl Driver {
                         .handle_input(now, Input::TransportLost { cause });
                     break;
                 }
+                Err(error) if packet.channel == Channel::Lossy => {
+                    tracing::debug!(%error, "lossy packet dropped");
+                }
                 // The event about it is on its way.
                 Err(_) => break,
             }
@@ -498,19 +510,16 @@ impl Driver {
 
     /// The same for the lossy channel.
     fn hand_lossy(&mut self, state: &mut State, now: Instant) -> bool {
-        let Some(lossy) = self.lossy else {
-            return false;
-        };
         let mut moved = false;
         for _ in 0..PACKETS {
-            if self.peer.room(lossy) == 0 {
+            if self.lossy.room(&self.peer) == 0 {
                 break;
             }
             let Some(packet) = state.engine.poll_lossy() else {
                 break;
             };
             moved = true;
-            if let Err(error) = self.peer.send(now, lossy, packet.bytes) {
+            if let Err(error) = self.lossy.send(now, &mut self.peer, packet.bytes) {
                 tracing::debug!(%error, "lossy packet dropped");
             }
         }

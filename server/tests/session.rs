@@ -542,3 +542,54 @@ async fn what_is_kept_of_leavers_is_bounded() {
     }
     assert_eq!(server.stats().await.leaver_backlog, 0);
 }
+
+/// LiveKit knows a channel by its label alone: several of one label are one channel, and none of them stays unread.
+#[tokio::test]
+async fn channels_of_one_label_are_one() {
+    const MESSAGES: u32 = 400;
+    let server = server().await;
+    let mut alice = Participant::join_with_doubles(&server, &token("alice", "room"), 2).await;
+    let mut bob = Participant::join(&server, &token("bob", "room")).await;
+    let channels = [alice.reliable.unwrap(), alice.doubles[0], alice.doubles[1]];
+    // More than a window over each.
+    for number in 0..MESSAGES {
+        for (at, channel) in channels.into_iter().enumerate() {
+            let sequence = number * 3 + at as u32 + 1;
+            let packet = user(sequence, Bytes::from(vec![at as u8; 20_000]));
+            within("sent", async {
+                while alice.peer.room(channel) == 0 {
+                    tokio::select! {
+                        () = alice.step() => {}
+                        () = bob.step() => {}
+                    }
+                }
+            })
+            .await;
+            alice.send_over(channel, packet.to_bytes()).await;
+        }
+    }
+    until_both(&mut alice, &mut bob, "all packets", |_, bob| {
+        bob.packets.len() == MESSAGES as usize * 3
+    })
+    .await;
+    // Without the first, the others go on, in both directions.
+    alice
+        .peer
+        .close_channel(std::time::Instant::now(), channels[0]);
+    alice
+        .until("closed channel", |it| {
+            it.events
+                .contains(&lkstream_transport::Event::ChannelClosed(channels[0]))
+        })
+        .await;
+    alice
+        .send_over(channels[2], user(0, Bytes::from_static(b"on")).to_bytes())
+        .await;
+    bob.send(Channel::Reliable, &user(1, Bytes::from_static(b"back")))
+        .await;
+    until_both(&mut alice, &mut bob, "a packet each", |alice, bob| {
+        bob.packets.len() == MESSAGES as usize * 3 + 1 && alice.packets.len() == 1
+    })
+    .await;
+    assert_eq!(server.stats().await.participants, 2);
+}

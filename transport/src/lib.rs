@@ -21,6 +21,7 @@ mod event;
 mod flight;
 #[cfg(fuzzing)]
 mod fuzzing;
+mod group;
 mod ice;
 pub mod limits;
 mod peer;
@@ -38,6 +39,7 @@ pub use error::{CandidateError, PeerError, SdpError, SendError};
 pub use event::{Cause, Event};
 #[cfg(fuzzing)]
 pub use fuzzing::Observed;
+pub use group::ChannelGroup;
 pub use lkstream_sctp::Stats as SctpStats;
 pub use peer::{Peer, Received, Transmit};
 pub use stats::Stats;

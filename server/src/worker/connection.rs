@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lkstream_proto::packet::Channel;
 use lkstream_proto::signal::{Response, SessionDescription, SignalResponse};
 use lkstream_proto::token::Claims;
-use lkstream_transport::{ChannelId, Event, IceMode, Peer, SendError};
+use lkstream_transport::{ChannelGroup, ChannelId, Event, IceMode, Peer, SendError};
 use serde::Deserialize;
 
 use super::{HallKey, LinkId};
@@ -66,8 +66,8 @@ pub(super) struct Connection {
     pub(super) refresh_at: Instant,
     /// Waits for its turn.
     pub(super) dirty: bool,
-    reliable: Option<ChannelId>,
-    lossy: Option<ChannelId>,
+    reliable: ChannelGroup,
+    lossy: ChannelGroup,
     others: Vec<ChannelId>,
     /// A reliable packet that the transport had no room for.
     stash: Option<Bytes>,
@@ -102,8 +102,8 @@ impl Connection {
             claims,
             refresh_at: now,
             dirty: false,
-            reliable: None,
-            lossy: None,
+            reliable: ChannelGroup::new(),
+            lossy: ChannelGroup::new(),
             others: Vec::new(),
             stash: None,
             held_back: [false; 2],
@@ -147,8 +147,8 @@ impl Connection {
                 Event::ChannelOpen { id, label, .. } => match super::channel_of(&label) {
                     Some(channel) => {
                         match channel {
-                            Channel::Reliable => self.reliable = Some(id),
-                            Channel::Lossy => self.lossy = Some(id),
+                            Channel::Reliable => self.reliable.insert(id),
+                            Channel::Lossy => self.lossy.insert(id),
                         }
                         tell(Input::ChannelOpen { member, channel });
                     }
@@ -156,11 +156,8 @@ impl Connection {
                 },
                 Event::ChannelClosed(id) => {
                     self.others.retain(|other| *other != id);
-                    if self.lossy == Some(id) {
-                        self.lossy = None;
-                    }
-                    if self.reliable == Some(id) {
-                        self.reliable = None;
+                    self.lossy.remove(id);
+                    if self.reliable.remove(id) {
                         tell(Input::ConnectionClosed(member));
                     }
                 }
@@ -204,7 +201,7 @@ impl Connection {
             );
         }
         for _ in 0..READS_A_TURN {
-            let Some(bytes) = receive(&mut self.peer, self.lossy) else {
+            let Some(bytes) = receive(&mut self.peer, &mut self.lossy) else {
                 break;
             };
             let _ = room.handle_input(
@@ -234,7 +231,7 @@ impl Connection {
     /// Takes what the transport has before it may go away with it.
     fn hoard(&mut self, backlogs: &mut Backlogs) {
         while backlogs.has_room(self.backlog_bytes)
-            && let Some(bytes) = receive(&mut self.peer, self.reliable)
+            && let Some(bytes) = receive(&mut self.peer, &mut self.reliable)
         {
             self.backlog_bytes += cost(&bytes);
             backlogs.bytes += cost(&bytes);
@@ -246,7 +243,7 @@ impl Connection {
     pub(super) fn drop_late(&mut self, now: Instant) -> u64 {
         let mut dropped = 0;
         if self.finish_at.is_some_and(|finish_at| finish_at <= now) {
-            while receive(&mut self.peer, self.reliable).is_some() {
+            while receive(&mut self.peer, &mut self.reliable).is_some() {
                 dropped += 1;
             }
         }
@@ -260,7 +257,7 @@ impl Connection {
             return Some(bytes);
         }
         if in_flight {
-            receive(&mut self.peer, self.reliable)
+            receive(&mut self.peer, &mut self.reliable)
         } else {
             None
         }
@@ -271,21 +268,21 @@ impl Connection {
         let Some(peer) = &self.peer else {
             return false;
         };
-        [self.reliable, self.lossy]
+        [&self.reliable, &self.lossy]
             .into_iter()
             .zip(self.held_back)
-            .any(|(channel, held_back)| {
-                held_back && channel.is_some_and(|channel| peer.room(channel) > 0)
-            })
+            .any(|(channel, held_back)| held_back && channel.room(peer) > 0)
     }
 
     /// Empties the other channels: what is unread there would take the window from the ones that count. Gives how many
     /// messages were dropped.
     pub(super) fn read_others(&mut self) -> u64 {
         let mut dropped = 0;
-        for channel in &self.others {
-            while receive(&mut self.peer, Some(*channel)).is_some() {
-                dropped += 1;
+        if let Some(peer) = &mut self.peer {
+            for channel in &self.others {
+                while peer.receive(*channel).is_some() {
+                    dropped += 1;
+                }
             }
         }
         dropped
@@ -298,13 +295,13 @@ impl Connection {
         };
         let member = self.member;
         self.held_back = [true; 2];
-        if let Some(channel) = self.reliable {
-            let total = peer.acknowledged(channel);
+        if self.reliable.is_open() {
+            let total = self.reliable.acknowledged(peer);
             if total != self.acknowledged {
                 self.acknowledged = total;
                 let _ = room.handle_input(now, Input::Acknowledged { member, total });
             }
-            while peer.room(channel) > 0 {
+            while self.reliable.room(peer) > 0 {
                 let packet = self.stash.take();
                 let Some(packet) =
                     packet.or_else(|| room.next_packet(now, member, Channel::Reliable))
@@ -313,7 +310,7 @@ impl Connection {
                     break;
                 };
                 let bytes = packet.len() as u64;
-                match peer.send(now, channel, packet.clone()) {
+                match self.reliable.send(now, peer, packet.clone()) {
                     Ok(()) => {}
                     Err(SendError::Full) => {
                         self.stash = Some(packet);
@@ -326,21 +323,21 @@ impl Connection {
                 }
             }
         }
-        if let Some(channel) = self.lossy {
-            while peer.room(channel) > 0 {
+        if self.lossy.is_open() {
+            while self.lossy.room(peer) > 0 {
                 let Some(packet) = room.next_packet(now, member, Channel::Lossy) else {
                     self.held_back[1] = false;
                     break;
                 };
                 // It may be lost here as well as on the way.
-                let _ = peer.send(now, channel, packet);
+                let _ = self.lossy.send(now, peer, packet);
             }
         }
     }
 }
 
-fn receive(peer: &mut Option<Peer>, channel: Option<ChannelId>) -> Option<Bytes> {
-    peer.as_mut()?.receive(channel?)
+fn receive(peer: &mut Option<Peer>, channel: &mut ChannelGroup) -> Option<Bytes> {
+    channel.receive(peer.as_mut()?)
 }
 
 /// An answer with the number of its offer (protocol.md §3.4).

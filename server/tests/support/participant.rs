@@ -36,6 +36,8 @@ pub struct Participant {
     pub events: Vec<Event>,
     pub reliable: Option<ChannelId>,
     pub lossy: Option<ChannelId>,
+    /// Further channels under the label of the reliable one.
+    pub doubles: Vec<ChannelId>,
     offers: u32,
     socket: Socket,
     udp: tokio::net::UdpSocket,
@@ -55,10 +57,15 @@ pub async fn dial(server: &Server, query: &str, token: &str) -> WebSocketStream<
 impl Participant {
     /// Joins, and waits until both channels are open.
     pub async fn join(server: &Server, token: &str) -> Participant {
-        within("join", Participant::enter(server, token)).await
+        Participant::join_with_doubles(server, token, 0).await
     }
 
-    async fn enter(server: &Server, token: &str) -> Participant {
+    /// As [`Participant::join`], with so many further channels under the label of the reliable one.
+    pub async fn join_with_doubles(server: &Server, token: &str, doubles: usize) -> Participant {
+        within("join", Participant::enter(server, token, doubles)).await
+    }
+
+    async fn enter(server: &Server, token: &str, doubles: usize) -> Participant {
         let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let udp = tokio::net::UdpSocket::from_std(socket.try_clone_std().unwrap()).unwrap();
         let mut config = PeerConfig::new(
@@ -70,6 +77,9 @@ impl Participant {
             ChannelConfig::reliable("_reliable"),
             ChannelConfig::lossy("_lossy"),
         ];
+        config
+            .channels
+            .extend((0..doubles).map(|_| ChannelConfig::reliable("_reliable")));
         let (peer, offer) = Peer::offer(Instant::now(), config).unwrap();
         let mut join = Join::new(client_info());
         join.offer = Some(SessionDescription {
@@ -89,6 +99,7 @@ impl Participant {
             events: Vec::new(),
             reliable: None,
             lossy: None,
+            doubles: Vec::new(),
             offers: 1,
             socket,
             udp,
@@ -109,7 +120,7 @@ impl Participant {
         participant.apply_answer(1);
         participant
             .until("open channels", |it| {
-                it.reliable.is_some() && it.lossy.is_some()
+                it.reliable.is_some() && it.lossy.is_some() && it.doubles.len() == doubles
             })
             .await;
         participant
@@ -200,6 +211,11 @@ impl Participant {
             Channel::Lossy => self.lossy,
         }
         .expect("an open channel");
+        self.send_over(id, bytes).await;
+    }
+
+    /// Sends over one channel, whatever its label.
+    pub async fn send_over(&mut self, id: ChannelId, bytes: Bytes) {
         self.until("room to send", |it| it.peer.room(id) > 0).await;
         self.peer.send(Instant::now(), id, bytes).unwrap();
         self.flush();
@@ -258,6 +274,7 @@ impl Participant {
         while let Some(event) = self.peer.poll_event() {
             if let Event::ChannelOpen { id, label, .. } = &event {
                 match Channel::from_label(label) {
+                    Some(Channel::Reliable) if self.reliable.is_some() => self.doubles.push(*id),
                     Some(Channel::Reliable) => self.reliable = Some(*id),
                     Some(Channel::Lossy) => self.lossy = Some(*id),
                     None => {}
@@ -269,7 +286,10 @@ impl Participant {
             for (channel, id) in [
                 (Channel::Reliable, self.reliable),
                 (Channel::Lossy, self.lossy),
-            ] {
+            ]
+            .into_iter()
+            .chain(self.doubles.iter().map(|id| (Channel::Reliable, Some(*id))))
+            {
                 while let Some(bytes) = id.and_then(|id| self.peer.receive(id)) {
                     let packet = DataPacket::from_bytes(bytes).expect("a good packet");
                     self.packets.push((channel, packet));

@@ -14,6 +14,7 @@ use crate::channel::{ChannelConfig, ChannelId, Order, Reliability, RetransmitLim
 use crate::config::IceMode;
 use crate::error::SendError;
 use crate::event::{Cause, Event};
+use crate::group::ChannelGroup;
 
 const MESSAGE: usize = 15_000;
 
@@ -1060,4 +1061,75 @@ fn fastrand(seed: u64) -> impl FnMut() -> u64 {
             .wrapping_add(1_442_695_040_888_963_407);
         state >> 33
     }
+}
+
+#[test]
+fn channels_of_one_label_are_used_as_one() {
+    let twice = vec![ChannelConfig::reliable("x"), ChannelConfig::reliable("x")];
+    let mut pair = Pair::new(Setting {
+        channels: [twice, Vec::new()],
+        ..Setting::default()
+    });
+    pair.pulls = [false; 2];
+    pair.connect();
+    let mut groups = [A, B].map(|side| {
+        let mut group = ChannelGroup::new();
+        for event in pair.events(side) {
+            if let Event::ChannelOpen { id, .. } = event {
+                group.insert(*id);
+            }
+        }
+        group
+    });
+    let ids: Vec<ChannelId> = opened(&pair, A);
+    assert_eq!(ids.len(), 2);
+    for id in &ids {
+        for number in 0..3 {
+            pair.send(A, *id, &[number]);
+        }
+    }
+    pair.run_for(second(1));
+    let mut came = Vec::new();
+    while let Some(message) = groups[B].receive(pair.peer(B)) {
+        came.push(message[0]);
+    }
+    // In turn, in order within each.
+    assert_eq!(came, [0, 0, 1, 1, 2, 2]);
+
+    let hello = Bytes::from_static(b"hello");
+    let now = pair.now;
+    assert!(groups[A].room(pair.peer(A)) > 0);
+    groups[A].send(now, pair.peer(A), hello.clone()).unwrap();
+    pair.run_for(second(1));
+    assert_eq!(groups[A].acknowledged(pair.peer(A)), 3 + 5);
+    assert_eq!(groups[B].receive(pair.peer(B)), Some(hello.clone()));
+    // What was acknowledged before stays so when the first channel goes.
+    let now = pair.now;
+    pair.peer(A).close_channel(now, ids[0]);
+    pair.run_for(second(1));
+    for (side, group) in groups.iter_mut().enumerate() {
+        assert!(pair.events(side).contains(&Event::ChannelClosed(ids[0])));
+        assert!(!group.remove(ids[0]), "not the last");
+        assert!(group.is_open());
+    }
+    let before = groups[A].acknowledged(pair.peer(A));
+    let now = pair.now;
+    groups[A].send(now, pair.peer(A), hello.clone()).unwrap();
+    pair.run_for(second(1));
+    assert_eq!(groups[A].acknowledged(pair.peer(A)), before + 5);
+    assert_eq!(groups[B].receive(pair.peer(B)), Some(hello.clone()));
+    assert!(groups[A].remove(ids[1]));
+    assert_eq!(
+        groups[A].send(now, pair.peer(A), hello),
+        Err(SendError::Closed)
+    );
+}
+
+fn opened(pair: &Pair, side: usize) -> Vec<ChannelId> {
+    let events = pair.events(side).iter();
+    let opened = events.filter_map(|event| match event {
+        Event::ChannelOpen { id, .. } => Some(*id),
+        _ => None,
+    });
+    opened.collect()
 }
