@@ -10,6 +10,9 @@
 - tests named in docs/guarantees.md (`name` or `module::name`): a function of that name, in a file or folder called `module`.
 - messages quoted in docs/troubleshooting.md (columns "message"): a string of a source, `…` standing for anything;
 - calls in docs/migrating.md (columns of lkstream): a function of that name.
+- constants in the tables of ARCHITECTURE.md (columns "set by", as `engine: READER_BUDGET_BYTES` or `server: Limits::brake`): a constant or
+  a field with a default in that folder, whose value stands in the same row;
+- paths in ARCHITECTURE.md (`engine/src/incoming`): a file or folder.
 
 `citations.py --selftest` shows each of these fail on purpose.
 """
@@ -96,6 +99,8 @@ class Book:
         counts = [self.citations(name, text) for name, text in self.texts.items()]
         links = sum(self.links(name, text) for name, text in self.texts.items() if name.endswith((".md", ".rs")))
         tests = self.tests()
+        self.bounds()
+        self.paths()
         self.messages()
         self.calls()
         self.rows()
@@ -252,6 +257,61 @@ class Book:
                 yield from ((cells[column], offset) for column in columns if column < len(cells))
             offset += len(line) + 1
 
+    def value(self, folder, name):
+        """The value of a constant, or of a field's default: bytes, a count, or seconds. None where there is none."""
+        field = name.split("::")[-1]
+        sources = [text for file, text in self.texts.items() if file.startswith(f"{folder}/src/") and file.endswith(".rs")]
+        for text in sources:
+            found = re.search(rf"\bconst {field}: [^=;]+ = ([^;]+);", text) if "::" not in name else None
+            found = found or (re.search(rf"^\s+{field}: ([\w:<() *]+),$", text, re.M) if "::" in name and name.split("::")[0] in text else None)
+            if not found:
+                continue
+            expression = found[1].strip()
+            elsewhere = re.fullmatch(r"(?:\w+::)*([A-Z_]+)", expression)
+            if elsewhere:
+                return next((value for other in (folder, "proto") if (value := self.value(other, elsewhere[1])) is not None), None)
+            span = re.fullmatch(r"Duration::from_(secs|millis|micros)\((.+)\)", expression)
+            scale = {"secs": 1, "millis": 1e-3, "micros": 1e-6}[span[1]] if span else 1
+            numbers = (span[2] if span else expression).replace("_", "")
+            if re.fullmatch(r"[\d<*+ ()]+", numbers):
+                return eval(numbers) * scale
+        return None
+
+    def bounds(self):
+        name = "ARCHITECTURE.md"
+        units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 1000, "MB": 10**6, "GB": 10**9, "ms": 1e-3, "min": 60}
+        text = self.read(name)
+        offset, column = 0, None
+        for line in text.split("\n"):
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+            if not cells:
+                column = None
+            elif column is None:
+                column = cells.index("set by") if "set by" in cells else -1
+            elif column >= 0 and not set(line) <= set("|-: "):
+                quantities = re.findall(r"(\d+(?:[ ,]\d{3})*(?:\.\d+)?) ?(KiB|MiB|GiB|kB|MB|GB|ms|min)?", " | ".join(cells[:column]))
+                known = {float(re.sub(r"[ ,]", "", number)) * units.get(unit, 1) for number, unit in quantities}
+                constants = re.findall(r"`(\w+): ([\w:, ]+)`", cells[column])
+                if not constants:
+                    self.say(name, offset, text, "a bound without a constant")
+                for folder, names in constants:
+                    for constant in names.split(", "):
+                        value = self.value(folder, constant)
+                        if value is None:
+                            self.say(name, offset, text, f"{folder} has no constant {constant}")
+                        elif not any(abs(value - quantity) < 1e-9 * max(1, value) for quantity in known):
+                            self.say(name, offset, text, f"{folder}: {constant} is {value:g}, which the row does not say")
+            offset += len(line) + 1
+
+    def paths(self):
+        name = "ARCHITECTURE.md"
+        text = self.read(name)
+        for match in re.finditer(r"`([a-z]+/[\w./{},]+)`", text):
+            stem, braces, rest = match[1].partition("{")
+            for path in [stem + part + rest.split("}")[1] for part in rest.split("}")[0].split(",")] if braces else [match[1]]:
+                if not any(place in self.files or place in self.folders for place in (path.rstrip("/"), path + ".rs")):
+                    self.say(name, match.start(), text, f"there is no {path}")
+
     def messages(self):
         name = "docs/troubleshooting.md"
         sources = [text for file, text in self.texts.items() if file.endswith(".rs") and "/tests" not in file]
@@ -296,10 +356,17 @@ def selftest():
         "lib.rs": "//! (protocol.md\n//! §1.1, appendix A), RFC 9260 §99, streams.md sender 1, ARCHITECTURE.md, \"Bounds\".\n"
         "fn sender_case_01_x() {}\nfn receiver_case_02_x() {}\nfn it_holds() {}\n",
     }
+    table = "| queue | limit | set by |\n|---|---|---|\n| q | 4 KiB in 2 s | `engine: ROOM, WAIT`, `engine: Limits::brake` |\n"
+    sound["ARCHITECTURE.md"] += "\n`engine/src/a` and `engine/{src,src/a.rs}`\n\n" + table
+    sound["engine/src/a.rs"] = "const ROOM: usize = 4 * 1024;\nconst WAIT: Duration = Duration::from_secs(2);\nimpl Limits {\n    brake: 4 << 10,\n}\n"
     sound["docs/troubleshooting.md"] = "| message | cause |\n|---|---|\n| `it holds 12 of … things` | y |\n"
     sound["docs/migrating.md"] = "| theirs | `lkstream` |\n|---|---|\n| `no()` | `it_holds(x)` |\n"
     sound["lib.rs"] += 'const X: &str = "it holds {} of \\\n    {} things";\n'
     broken = {
+        "engine has no constant GONE": {"ARCHITECTURE.md": sound["ARCHITECTURE.md"].replace("ROOM", "GONE")},
+        "ROOM is 4096, which the row does not say": {"ARCHITECTURE.md": sound["ARCHITECTURE.md"].replace("4 KiB", "5 KiB").replace(", `engine: Limits::brake`", "")},
+        "a bound without a constant": {"ARCHITECTURE.md": sound["ARCHITECTURE.md"].replace("`engine: ROOM, WAIT`, `engine: Limits::brake`", "")},
+        "there is no engine/src/b.rs": {"ARCHITECTURE.md": sound["ARCHITECTURE.md"].replace("src/a.rs", "src/b.rs")},
         "no source says 'of it'": {"docs/troubleshooting.md": "| message | cause |\n|---|---|\n| `it holds 12 of it` | y |\n"},
         "there is no function gone": {"docs/migrating.md": "| theirs | `lkstream` |\n|---|---|\n| `no()` | `gone(x)` |\n"},
         "no section 9.9": {"a.rs": "// (protocol.md §1.1,\n// §9.9)\n"},
@@ -324,7 +391,7 @@ def selftest():
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
             for name, text in {**sound, **change}.items():
-                (root / name).parent.mkdir(exist_ok=True)
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_text(text)
             subprocess.run(["git", "init", "-q"], cwd=root, check=True)
             book = Book(root)
