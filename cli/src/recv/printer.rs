@@ -1,7 +1,7 @@
 //! Texts on standard output: as they arrive, one at a time.
 //!
-//! Several streams may run at once. One of them has the floor and is printed piece by piece; the others are read
-//! meanwhile, up to a bound, and wait. The floor passes on at the end of a stream, when it pauses while others wait,
+//! Several streams may run at once. One of them is printed piece by piece ("has the floor"); the others are read
+//! meanwhile, up to a bound, and wait. The next one is printed when that stream ends, when it pauses while others wait,
 //! or when another one has more waiting than may be kept.
 
 use std::io::IsTerminal;

@@ -1,7 +1,7 @@
 //! Which characters of a name are dangerous for a terminal or for the eye.
 //!
-//! Names come from others, in any script. A joiner is part of Persian and Hindi words and of many emoji, and invisible
-//! between Latin letters; so what counts is a character with its neighbours.
+//! Names come from others, in any script. A zero-width joiner is part of Persian and Hindi words and of many emoji, but is
+//! invisible between Latin letters; so each character is judged together with its neighbours.
 
 /// Why a character of others should not be shown, or get into a name, as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

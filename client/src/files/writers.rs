@@ -1,7 +1,7 @@
 //! The threads that store files: a few for the whole process, however many streams arrive at once.
 //!
-//! Many small files are bound by the syncs of the disk. So what is ready to get its final name is taken in batches, each
-//! with one sync for its directory; the files of different threads share the syncs of a file system with a journal.
+//! Many small files are limited by the syncs of the disk. So files that are ready to get their final name are renamed in batches, each
+//! with one sync of the directory; on a file system with a journal the syncs of several threads are done together.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;

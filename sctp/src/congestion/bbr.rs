@@ -12,11 +12,12 @@
 //! probe moves them.
 //!
 //! Where it departs from the draft, measured by `tests/fair.rs` and `examples/link.rs`:
-//! - Losses count when they come with a queue, or are heavy: the draft stops growing at 2 % of random loss.
-//! - Losses in a probe lower the long-term bound by a share, and a queue in `Cruise` makes a flow leave a share of its rate to others until
-//!   its next probe, which starts from there. Both take more from the larger flow; with the draft's rules the first of two flows kept up
-//!   to nine tenths.
-//! - Beside a flow that fills the queue whatever we leave, nothing is left to it, the queue counts as part of the path, and the rate is found anew.
+//! - Losses count only if there is a queue as well, or if they are heavy: the draft's rules stop growth at 2 % of random loss.
+//! - A loss during a probe lowers the long-term bound by a fraction. A queue during `Cruise` makes a flow give up a fraction of its rate until
+//!   its next probe, which starts from the lower rate. Both take more from the larger flow; with the draft's rules the first of two flows
+//!   kept up to nine tenths of the rate.
+//! - Beside a flow that fills the queue even while we give way (such as CUBIC), we stop giving way: the queue counts as part of the path,
+//!   and the rate is measured anew.
 
 mod cycle;
 mod extra;
