@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use lkstream_engine::Engine;
+use lkstream_engine::encryption::Keyring;
 use lkstream_proto::join::Join;
 use lkstream_proto::participant::{Capability, ClientInfo, Sdk};
 use lkstream_proto::signal::SessionDescription;
@@ -57,7 +58,7 @@ pub(crate) async fn connect(builder: RoomBuilder) -> Result<Room, ConnectError> 
 
     let engine = Engine::new(builder.engine, rand::random());
     let engine = match builder.keyring {
-        Some(keyring) => engine.encrypted(keyring),
+        Some(keyring) => engine.encrypted(derived(keyring).await?),
         None => engine,
     };
     let session = Session::new(Instant::now(), builder.session);
@@ -81,6 +82,15 @@ pub(crate) async fn connect(builder: RoomBuilder) -> Result<Room, ConnectError> 
         tokio::spawn(each);
     }
     Ok(Room::new(shared))
+}
+
+/// The keyring with its keys derived, which takes too long for the thread of other tasks.
+async fn derived(keyring: Keyring) -> Result<Keyring, ConnectError> {
+    let deriving = tokio::task::spawn_blocking(move || {
+        keyring.derive_keys();
+        keyring
+    });
+    deriving.await.map_err(thread_ended)
 }
 
 /// Opens the sockets, and the WebSocket with our offer in its query.
@@ -154,16 +164,11 @@ async fn connect_tls(
     stream: TcpStream,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
     let failed = |cause: String| ConnectError::Tls { cause };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
+    // Reads the root certificates of the system from its files.
+    let config = tokio::task::spawn_blocking(tls_config)
+        .await
+        .map_err(thread_ended)?
         .map_err(|error| failed(error.to_string()))?;
-    let verifier = rustls_platform_verifier::Verifier::new(provider)
-        .map_err(|error| failed(error.to_string()))?;
-    let config = config
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
     let name = rustls::pki_types::ServerName::try_from(server.host.clone()).map_err(|_| {
         ConnectError::InvalidUrl {
             problem: "its host is no name a certificate could have",
@@ -173,6 +178,16 @@ async fn connect_tls(
         .connect(name, stream)
         .await
         .map_err(|error| failed(error.to_string()))
+}
+
+fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls_platform_verifier::Verifier::new(provider.clone())?;
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
 }
 
 /// An IPv4 socket, unless the server was reached over IPv6: then one for both, if the system has such.
@@ -214,6 +229,12 @@ fn client_info() -> ClientInfo {
 fn unreachable(error: &io::Error) -> ConnectError {
     ConnectError::Unreachable {
         cause: error.to_string(),
+    }
+}
+
+fn thread_ended(_: tokio::task::JoinError) -> ConnectError {
+    ConnectError::Local {
+        cause: "a blocking thread ended before its work".into(),
     }
 }
 

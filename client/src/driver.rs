@@ -235,8 +235,9 @@ impl Driver {
     /// Everything that needs the mutex: session, engine, and packets between engine and peer connection.
     fn exchange(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let shared = self.shared.clone();
+        let waker = cx.waker().clone();
         let mut state = shared.lock();
-        state.set_driver(cx.waker());
+        let previous = state.set_driver(waker);
         let mut moved = self.take_peer_events(&mut state, now);
         if is_due(self.session_deadline, now) {
             state.session.handle_timeout(now);
@@ -259,6 +260,7 @@ impl Driver {
         self.engine_deadline = state.engine.poll_timeout();
         let started = state.take_started();
         drop(state);
+        drop(previous);
         for (handler, invocation) in started {
             rpc::run(&shared, handler, invocation);
         }
@@ -370,21 +372,21 @@ impl Driver {
             },
             SessionEvent::ParticipantJoined(other) => {
                 state.note_participant(&other);
-                state.events.push(Event::Joined(other));
+                state.push_event(Event::Joined(other));
             }
             SessionEvent::ParticipantActive(other) => {
                 state.note_participant(&other);
-                state.events.push(Event::Active(other));
+                state.push_event(Event::Active(other));
             }
             SessionEvent::ParticipantUpdated(other) => {
                 state.note_participant(&other);
-                state.events.push(Event::Updated(other));
+                state.push_event(Event::Updated(other));
             }
             SessionEvent::ParticipantLeft(other) => {
                 state
                     .engine
                     .participant_left(now, other.sid(), other.identity());
-                state.events.push(Event::Left(other));
+                state.push_event(Event::Left(other));
             }
             SessionEvent::Ended(end) => {
                 tracing::debug!(?end, "session ended");
@@ -453,7 +455,6 @@ impl Driver {
         if acknowledged != self.acknowledged {
             self.acknowledged = acknowledged;
             state.engine.acknowledged(acknowledged);
-            state.wake_flushers();
         }
         let mut moved = false;
         self.is_idle = false;

@@ -10,12 +10,13 @@ use lkstream_engine::{StreamInfo, UserMessage};
 use lkstream_proto::id::Identity;
 use lkstream_proto::packet::{ChatMessage, SipDtmf, Transcription};
 
-use crate::shared::Shared;
-use crate::{Disconnected, Participant, Receipt};
+use crate::deferred::Deferred;
+use crate::shared::{Shared, State};
+use crate::{Disconnected, Participant, Receipt, footprint};
 
-/// How many events are kept for a handle that does not read them, and how many bytes of packets.
-const KEPT: usize = 4096;
-const KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// How many events are kept for a handle that does not read them, and how many bytes of them.
+const EVENTS: usize = 4096;
+const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Something happened in the room.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,11 +66,12 @@ pub enum Event {
     },
 }
 
-/// The events of a room from the moment [`Room::events`](crate::Room::events) was called.
+/// The events of a room.
 ///
-/// At most 4096 unread events with 16 MiB of packets are kept, then the oldest go and [`Event::Missed`] says how many;
-/// what must not be missed belongs into a stream. The stream ends
-/// after [`Event::Disconnected`]. Dropping it has no effect on the room.
+/// The first one that [`Room::events`](crate::Room::events) gives starts at the join, however late it is called; each
+/// further one starts at its call. At most 4096 unread events of 16 MiB are kept, each charged with the memory that it
+/// holds; then the oldest go and [`Event::Missed`] says how many. What must not be missed belongs into a stream. It
+/// ends after [`Event::Disconnected`]. Dropping it has no effect on the room.
 #[derive(Debug)]
 pub struct Events {
     shared: Arc<Shared>,
@@ -96,10 +98,12 @@ impl Events {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.shared
-            .lock()
-            .events
-            .poll(self.reader, &mut self.next, cx)
+        let waker = cx.waker().clone();
+        let mut state = self.shared.lock();
+        let State {
+            events, deferred, ..
+        } = &mut *state;
+        events.poll(self.reader, &mut self.next, waker, deferred)
     }
 }
 
@@ -113,20 +117,40 @@ impl Stream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.shared.lock().events.unsubscribe(self.reader);
+        let mut state = self.shared.lock();
+        let State {
+            events, deferred, ..
+        } = &mut *state;
+        events.unsubscribe(self.reader, deferred);
     }
 }
 
 /// The last events, with the number of the oldest, and who waits for the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EventLog {
     first: u64,
     events: VecDeque<Event>,
-    /// What the packets among them take.
+    /// Memory that they hold.
     bytes: usize,
+    /// Nobody has subscribed yet; whoever does first gets everything since the join.
+    is_fresh: bool,
     readers: Vec<(u64, Option<Waker>)>,
     next_reader: u64,
     is_ended: bool,
+}
+
+impl Default for EventLog {
+    fn default() -> Self {
+        EventLog {
+            first: 0,
+            events: VecDeque::new(),
+            bytes: 0,
+            is_fresh: true,
+            readers: Vec::new(),
+            next_reader: 0,
+            is_ended: false,
+        }
+    }
 }
 
 impl EventLog {
@@ -135,7 +159,9 @@ impl EventLog {
         self.readers.push((self.next_reader, None));
         let end = self.first + self.events.len() as u64;
         // Whoever subscribes to a room that is gone still learns that.
-        let next = if self.is_ended {
+        let next = if std::mem::take(&mut self.is_fresh) {
+            0
+        } else if self.is_ended {
             end.saturating_sub(1)
         } else {
             end
@@ -143,33 +169,40 @@ impl EventLog {
         (self.next_reader, next)
     }
 
-    fn unsubscribe(&mut self, reader: u64) {
-        self.readers.retain(|(id, _)| *id != reader);
+    fn unsubscribe(&mut self, reader: u64, deferred: &mut Deferred) {
+        if let Some(at) = self.readers.iter().position(|(id, _)| *id == reader) {
+            let (_, waker) = self.readers.swap_remove(at);
+            deferred.forget(waker);
+        }
     }
 
     /// Appends an event and wakes all readers.
-    pub(crate) fn push(&mut self, event: Event) {
+    pub(crate) fn push(&mut self, event: Event, deferred: &mut Deferred) {
         if self.is_ended {
             return;
         }
         self.is_ended = matches!(event, Event::Disconnected(_));
-        self.bytes += payload(&event);
-        while self.events.len() == KEPT || self.bytes > KEPT_BYTES {
+        self.bytes += footprint::event(&event);
+        while self.events.len() == EVENTS || self.bytes > EVENT_BYTES {
             let Some(oldest) = self.events.pop_front() else {
                 break;
             };
-            self.bytes -= payload(&oldest);
+            self.bytes -= footprint::event(&oldest);
             self.first += 1;
         }
         self.events.push_back(event);
         for (_, waker) in &mut self.readers {
-            if let Some(waker) = waker.take() {
-                waker.wake();
-            }
+            deferred.wake(waker.take());
         }
     }
 
-    fn poll(&mut self, reader: u64, next: &mut u64, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    fn poll(
+        &mut self,
+        reader: u64,
+        next: &mut u64,
+        waker: Waker,
+        deferred: &mut Deferred,
+    ) -> Poll<Option<Event>> {
         if *next < self.first {
             let count = self.first - *next;
             *next = self.first;
@@ -183,24 +216,10 @@ impl EventLog {
         if self.is_ended {
             return Poll::Ready(None);
         }
-        if let Some((_, waker)) = self.readers.iter_mut().find(|(id, _)| *id == reader) {
-            *waker = Some(cx.waker().clone());
+        if let Some((_, waiting)) = self.readers.iter_mut().find(|(id, _)| *id == reader) {
+            deferred.forget(waiting.replace(waker));
         }
         Poll::Pending
-    }
-}
-
-/// Bytes of the packet in an event: of other events the number is bound enough.
-fn payload(event: &Event) -> usize {
-    match event {
-        Event::Data(message) => message.payload.len(),
-        Event::Chat { message, .. } => message.message.len(),
-        Event::Transcription { transcription, .. } => transcription
-            .segments
-            .iter()
-            .map(|segment| segment.text.len())
-            .sum(),
-        _ => 0,
     }
 }
 
@@ -208,40 +227,83 @@ fn payload(event: &Event) -> usize {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
+    use lkstream_proto::participant::ParticipantInfo;
+
     use super::*;
 
+    fn push(log: &mut EventLog, event: Event) {
+        log.push(event, &mut Deferred::default());
+    }
+
+    fn number(count: u64) -> Event {
+        Event::Missed { count }
+    }
+
     fn take(log: &mut EventLog, reader: u64, next: &mut u64) -> Poll<Option<Event>> {
-        log.poll(reader, next, &mut Context::from_waker(Waker::noop()))
+        let waker = Waker::noop().clone();
+        log.poll(reader, next, waker, &mut Deferred::default())
+    }
+
+    fn some(count: u64) -> Poll<Option<Event>> {
+        Poll::Ready(Some(number(count)))
     }
 
     #[test]
-    fn a_slow_reader_misses_the_oldest_and_learns_how_many() {
+    fn the_first_subscriber_starts_at_the_join_and_further_ones_at_their_call() {
         let mut log = EventLog::default();
-        log.push(Event::Missed { count: 99 });
-        let (reader, mut next) = log.subscribe();
-        assert_eq!(take(&mut log, reader, &mut next), Poll::Pending);
-        for count in 0..KEPT as u64 + 10 {
-            log.push(Event::Missed {
-                count: 1000 + count,
-            });
+        push(&mut log, number(100));
+        let (first, mut first_next) = log.subscribe();
+        let (second, mut second_next) = log.subscribe();
+        push(&mut log, number(101));
+        assert_eq!(take(&mut log, first, &mut first_next), some(100));
+        assert_eq!(take(&mut log, first, &mut first_next), some(101));
+        assert_eq!(take(&mut log, second, &mut second_next), some(101));
+        assert_eq!(take(&mut log, second, &mut second_next), Poll::Pending);
+    }
+
+    #[test]
+    fn a_slow_or_late_reader_misses_the_oldest_and_learns_how_many() {
+        for is_late in [false, true] {
+            let mut log = EventLog::default();
+            let mut early = (!is_late).then(|| log.subscribe());
+            for count in 0..EVENTS as u64 + 10 {
+                push(&mut log, number(1000 + count));
+            }
+            let (reader, mut next) = early.take().unwrap_or_else(|| log.subscribe());
+            assert_eq!(take(&mut log, reader, &mut next), some(10));
+            assert_eq!(take(&mut log, reader, &mut next), some(1010));
+            assert_eq!(log.events.len(), EVENTS);
         }
-        assert_eq!(
-            take(&mut log, reader, &mut next),
-            Poll::Ready(Some(Event::Missed { count: 10 }))
-        );
-        assert_eq!(
-            take(&mut log, reader, &mut next),
-            Poll::Ready(Some(Event::Missed { count: 1010 }))
-        );
-        assert_eq!(log.events.len(), KEPT);
+    }
+
+    #[test]
+    fn an_event_is_charged_with_all_that_it_holds() {
+        let long = "x".repeat(100_000);
+        let participant = Participant::from_info(ParticipantInfo {
+            metadata: long.clone(),
+            attributes: [(long.clone(), long.clone())].into(),
+            ..ParticipantInfo::default()
+        });
+        assert!(footprint::event(&Event::Joined(participant.clone())) > 300_000);
+
+        let mut log = EventLog::default();
+        let (reader, mut next) = log.subscribe();
+        for _ in 0..EVENTS / 2 {
+            push(&mut log, Event::Updated(participant.clone()));
+        }
+        assert!(log.bytes <= EVENT_BYTES, "{} bytes", log.bytes);
+        let Poll::Ready(Some(Event::Missed { count })) = take(&mut log, reader, &mut next) else {
+            panic!("nothing was missed");
+        };
+        assert_eq!(count as usize + log.events.len(), EVENTS / 2);
     }
 
     #[test]
     fn the_last_event_ends_the_stream_for_old_and_new_readers() {
         let mut log = EventLog::default();
         let (old, mut old_next) = log.subscribe();
-        log.push(Event::Disconnected(Disconnected::Closed));
-        log.push(Event::Missed { count: 1 });
+        push(&mut log, Event::Disconnected(Disconnected::Closed));
+        push(&mut log, number(1));
         let (new, mut new_next) = log.subscribe();
         for (reader, next) in [(old, &mut old_next), (new, &mut new_next)] {
             assert_eq!(

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use lkstream_engine::{Compress, StreamInfo, TextOperation};
 use lkstream_proto::id::{Identity, StreamId, Topic};
 
-use crate::Progress;
+use crate::{Payload, Progress};
 
 /// A callback for progress; runs on the task that writes, a few times a second, and must not block.
 pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
@@ -92,14 +91,14 @@ pub(crate) struct Attachment {
 #[derive(Clone)]
 pub(crate) enum AttachmentSource {
     File(PathBuf),
-    Bytes(Bytes),
+    Bytes(Payload),
 }
 
 impl fmt::Debug for AttachmentSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AttachmentSource::File(path) => f.debug_tuple("File").field(path).finish(),
-            AttachmentSource::Bytes(bytes) => f.debug_tuple("Bytes").field(&bytes.len()).finish(),
+            AttachmentSource::Bytes(bytes) => bytes.fmt(f),
         }
     }
 }
@@ -285,7 +284,7 @@ impl TextOptions {
 
     /// Sends bytes with the text, as [`attach`](Self::attach) sends a file.
     #[must_use]
-    pub fn attach_bytes(mut self, bytes: impl Into<Bytes>, options: ByteOptions) -> Self {
+    pub fn attach_bytes(mut self, bytes: impl Into<Payload>, options: ByteOptions) -> Self {
         self.attachments.push(Attachment {
             source: AttachmentSource::Bytes(bytes.into()),
             options: Some(options),

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use lkstream_engine::Message;
 use lkstream_proto::id::{Identity, Topic};
 use lkstream_proto::packet::{Channel, ChatMessage, SipDtmf, Transcription};
 
-use crate::Room;
+use crate::{Payload, Room};
 use crate::shared::Shared;
 
 /// How a packet is published: reliably and to everybody, unless said otherwise.
@@ -86,11 +85,11 @@ impl Room {
     /// [`PublishError`]: above 64 000 bytes, with everything around the payload, a stream is needed.
     pub async fn publish_data(
         &self,
-        payload: impl Into<Bytes>,
+        payload: impl Into<Payload>,
         options: DataOptions,
     ) -> Result<(), PublishError> {
         let message = Message::User {
-            payload: payload.into(),
+            payload: payload.into().lent(&self.shared().released),
             topic: options.topic.clone(),
         };
         self.publish(message, &options).await

@@ -56,6 +56,7 @@ impl Incoming {
         if let Some(end) = &self.end {
             return Poll::Ready(end.as_ref().map(|_| ()).map_err(Clone::clone));
         }
+        let waker = cx.waker().clone();
         let mut state = self.shared.lock();
         let was_over_budget = state.engine.is_over_budget();
         let now = Instant::now();
@@ -91,7 +92,8 @@ impl Incoming {
         match &self.end {
             Some(end) => Poll::Ready(end.as_ref().map(|_| ()).map_err(Clone::clone)),
             None => {
-                state.readers.insert(self.id, cx.waker().clone());
+                let previous = state.readers.insert(self.id, waker);
+                state.deferred.forget(previous);
                 Poll::Pending
             }
         }

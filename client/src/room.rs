@@ -111,14 +111,41 @@ impl Room {
         self.handle.shared.lock().session.other(identity).cloned()
     }
 
-    /// Changes keys of a room that was joined with [`RoomBuilder::encryption`]; `None` without it. What is sent from
-    /// now on takes the new ones. The room waits while `change` runs, and a key of a password takes tens of
-    /// milliseconds.
-    pub fn with_keyring<R>(&self, change: impl FnOnce(&mut Keyring) -> R) -> Option<R> {
-        let mut state = self.handle.shared.lock();
-        let changed = state.engine.keyring().map(change);
+    /// Changes keys of a room that was joined with [`RoomBuilder::encryption`]; `None` without it. What is sent once
+    /// it resolves takes the new ones.
+    ///
+    /// `change` runs on one of tokio's blocking threads, where keys are derived as well, since a key of a password
+    /// takes tens of milliseconds; the room goes on meanwhile. Several changes happen one after the other.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolved, nothing is changed; `change` may run all the same, on a copy of the keys.
+    ///
+    /// # Panics
+    /// With what `change` panics with.
+    pub async fn with_keyring<R: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Keyring) -> R + Send + 'static,
+    ) -> Option<R> {
+        let shared = &self.handle.shared;
+        let _turn = shared.keyring_turn.lock().await;
+        let mut keyring = shared.lock().engine.keyring()?.clone();
+        let changing = tokio::task::spawn_blocking(move || {
+            let result = change(&mut keyring);
+            keyring.derive_keys();
+            (keyring, result)
+        });
+        let (keyring, result) = match changing.await {
+            Ok(changed) => changed,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime shuts down.
+                Err(_) => return None,
+            },
+        };
+        let mut state = shared.lock();
+        *state.engine.keyring()? = keyring;
         state.wake_driver();
-        changed
+        Some(result)
     }
 
     /// How often something was dropped, refused or ignored since the join: packets that broke a rule, duplicates,
@@ -127,7 +154,8 @@ impl Room {
         self.handle.shared.lock().engine.counters()
     }
 
-    /// What happens from now on.
+    /// What happens in the room: for the first call everything since the join, for later ones what happens from then
+    /// on. See [`Events`].
     pub fn events(&self) -> Events {
         Events::new(self.handle.shared.clone())
     }

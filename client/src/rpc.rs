@@ -143,9 +143,8 @@ impl Room {
         F: Fn(RpcInvocation) -> R + Send + Sync + 'static,
         R: Future<Output = Result<String, RpcError>> + Send + 'static,
     {
-        self.shared()
-            .lock()
-            .register_rpc(method.into(), boxed(handler));
+        let (method, handler) = (method.into(), boxed(handler));
+        self.shared().lock().register_rpc(method, handler);
     }
 
     /// Serves a method no more; says whether it was served. Handlers that run go on.
@@ -161,8 +160,9 @@ impl Room {
         F: Fn(RpcRequest, RpcNext<RpcRequest>) -> R + Send + Sync + 'static,
         R: Future<Output = Result<String, RpcError>> + Send + 'static,
     {
+        let interceptor = link(interceptor);
         let rpc = &mut self.shared().lock().rpc;
-        let all = rpc.outgoing.iter().cloned().chain([link(interceptor)]);
+        let all = rpc.outgoing.iter().cloned().chain([interceptor]);
         rpc.outgoing = all.collect();
     }
 
@@ -172,8 +172,9 @@ impl Room {
         F: Fn(RpcInvocation, RpcNext<RpcInvocation>) -> R + Send + Sync + 'static,
         R: Future<Output = Result<String, RpcError>> + Send + 'static,
     {
+        let interceptor = link(interceptor);
         let rpc = &mut self.shared().lock().rpc;
-        let all = rpc.incoming.iter().cloned().chain([link(interceptor)]);
+        let all = rpc.incoming.iter().cloned().chain([interceptor]);
         rpc.incoming = all.collect();
     }
 }
@@ -215,14 +216,16 @@ struct Pending {
 
 impl Pending {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<String, RpcError>> {
+        let waker = cx.waker().clone();
         let mut state = self.shared.lock();
+        let state = &mut *state;
         let Some(waiting) = state.rpc.calls.get_mut(&self.id) else {
             return Poll::Ready(Err(RpcCode::RecipientDisconnected.into()));
         };
         match waiting.result.take() {
             Some(result) => Poll::Ready(result),
             None => {
-                waiting.waker = Some(cx.waker().clone());
+                state.deferred.forget(waiting.waker.replace(waker));
                 Poll::Pending
             }
         }
@@ -232,7 +235,9 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.rpc.calls.remove(&self.id);
+        if let Some(waiting) = state.rpc.calls.remove(&self.id) {
+            state.deferred.forget(waiting.waker);
+        }
         state.engine.cancel_call(self.id);
     }
 }
@@ -268,15 +273,18 @@ impl std::fmt::Debug for Rpc {
 impl Shared {
     /// Lets go of handlers and interceptors, outside of the lock: they may hold handles to this very room.
     pub(crate) fn release_handlers(&self) {
-        let (handlers, outgoing, incoming) = {
+        let (handlers, started, interceptors) = {
             let rpc = &mut self.lock().rpc;
             (
                 std::mem::take(&mut rpc.handlers),
-                std::mem::take(&mut rpc.outgoing),
-                std::mem::take(&mut rpc.incoming),
+                std::mem::take(&mut rpc.started),
+                (
+                    std::mem::take(&mut rpc.outgoing),
+                    std::mem::take(&mut rpc.incoming),
+                ),
             )
         };
-        drop((handlers, outgoing, incoming));
+        drop((handlers, started, interceptors));
     }
 }
 
@@ -284,22 +292,24 @@ impl State {
     /// Serves a method; an earlier handler of it is replaced.
     pub(crate) fn register_rpc(&mut self, method: String, handler: Handler) {
         self.engine.serve(method.as_str());
-        self.rpc.handlers.insert(method, handler);
+        let replaced = self.rpc.handlers.insert(method, handler);
+        self.deferred.drop_later(replaced);
     }
 
     /// Serves a method no more; says whether it was served.
     pub(crate) fn unregister_rpc(&mut self, method: &str) -> bool {
         self.engine.unserve(method);
-        self.rpc.handlers.remove(method).is_some()
+        let removed = self.rpc.handlers.remove(method);
+        let was_served = removed.is_some();
+        self.deferred.drop_later(removed);
+        was_served
     }
 
     /// A call of ours has ended.
     pub(crate) fn call_ended(&mut self, id: CallId, result: Result<String, RpcError>) {
         if let Some(waiting) = self.rpc.calls.get_mut(&id) {
             waiting.result = Some(result);
-            if let Some(waker) = waiting.waker.take() {
-                waker.wake();
-            }
+            self.deferred.wake(waiting.waker.take());
         }
     }
 

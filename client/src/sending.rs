@@ -9,17 +9,17 @@ use lkstream_proto::id::StreamId;
 use crate::files::{Blocks, Source, Start};
 use crate::options::{Attachment, AttachmentSource};
 use crate::writer::Outgoing;
-use crate::{ByteOptions, Room, SendError, Sent, TextOptions};
+use crate::{ByteOptions, Payload, Room, SendError, Sent, TextOptions};
 
 /// Something attached whose stream is announced and not sent yet.
 struct Announced {
     options: ByteOptions,
-    payload: Payload,
+    payload: Attached,
 }
 
-enum Payload {
+enum Attached {
     File(PathBuf, Source),
-    Bytes(Bytes),
+    Bytes(Payload),
 }
 
 impl Room {
@@ -49,8 +49,8 @@ impl Room {
             .await?;
         for Announced { options, payload } in announced {
             let attachment = match payload {
-                Payload::File(path, source) => self.send_source(&path, source, options).await?,
-                Payload::Bytes(bytes) => self.send_bytes(bytes, options).await?,
+                Attached::File(path, source) => self.send_source(&path, source, options).await?,
+                Attached::Bytes(bytes) => self.send_bytes(bytes, options).await?,
             };
             sent.attachments.push(attachment);
         }
@@ -70,10 +70,11 @@ impl Room {
     /// [`SendError`].
     pub async fn send_bytes(
         &self,
-        bytes: impl Into<Bytes>,
+        bytes: impl Into<Payload>,
         options: ByteOptions,
     ) -> Result<Sent, SendError> {
-        let outgoing = Outgoing::send_bytes(self.shared().clone(), options, bytes.into())?;
+        let bytes = bytes.into().lent(&self.shared().released);
+        let outgoing = Outgoing::send_bytes(self.shared().clone(), options, bytes)?;
         Ok(outgoing.finished().await?)
     }
 
@@ -157,10 +158,10 @@ async fn announce(options: &mut TextOptions) -> Result<Vec<Announced>, SendError
     } in std::mem::take(&mut options.attachments)
     {
         let payload = match source {
-            AttachmentSource::Bytes(bytes) => Payload::Bytes(bytes),
+            AttachmentSource::Bytes(bytes) => Attached::Bytes(bytes),
             AttachmentSource::File(path) => {
                 let source = open(&path).await?;
-                Payload::File(path, source)
+                Attached::File(path, source)
             }
         };
         let mut own = own.unwrap_or_else(|| {

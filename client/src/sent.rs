@@ -9,6 +9,7 @@ use futures_core::Stream;
 use lkstream_engine::StreamInfo;
 use lkstream_proto::id::{Identity, StreamId};
 
+use crate::deferred::Deferred;
 use crate::shared::Shared;
 
 /// Receipts kept for a handle that does not read them; a room with more receivers than that loses the oldest.
@@ -93,7 +94,9 @@ impl Receipts {
         let Some(shared) = &self.shared else {
             return Poll::Ready(None);
         };
+        let waker = cx.waker().clone();
         let mut state = shared.lock();
+        let state = &mut *state;
         let is_ended = state.ended.is_some();
         let Some(waiting) = state.receipts.get_mut(&self.stream) else {
             return Poll::Ready(None);
@@ -102,7 +105,7 @@ impl Receipts {
             Some(receipt) => Poll::Ready(Some(receipt)),
             None if is_ended => Poll::Ready(None),
             None => {
-                waiting.waker = Some(cx.waker().clone());
+                state.deferred.forget(waiting.waker.replace(waker));
                 Poll::Pending
             }
         }
@@ -120,7 +123,10 @@ impl Stream for Receipts {
 impl Drop for Receipts {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            shared.lock().receipts.remove(&self.stream);
+            let mut state = shared.lock();
+            if let Some(waiting) = state.receipts.remove(&self.stream) {
+                state.deferred.forget(waiting.waker);
+            }
         }
     }
 }
@@ -134,17 +140,11 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     /// Adds a receipt, forgetting the oldest when full, and wakes the reader.
-    pub(crate) fn push(&mut self, receipt: Receipt) {
+    pub(crate) fn push(&mut self, receipt: Receipt, deferred: &mut Deferred) {
         if self.queue.len() == KEPT {
             self.queue.pop_front();
         }
         self.queue.push_back(receipt);
-        self.wake();
-    }
-
-    pub(crate) fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        deferred.wake(self.waker.take());
     }
 }

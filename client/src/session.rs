@@ -177,10 +177,11 @@ pub enum Fault {
     Candidate,
 }
 
+/// A deadline is `None` when it is later than any clock shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Joining { deadline: Instant },
-    Connecting { deadline: Instant },
+    Joining { deadline: Option<Instant> },
+    Connecting { deadline: Option<Instant> },
     Active,
     Ended,
 }
@@ -218,7 +219,7 @@ struct Pinging {
 impl Session {
     /// A session whose WebSocket is open and whose join request, with the offer in it, has been sent.
     pub fn new(now: Instant, config: SessionConfig) -> Self {
-        let deadline = now + config.join_timeout;
+        let deadline = now.checked_add(config.join_timeout);
         Session {
             config,
             started: now,
@@ -282,12 +283,16 @@ impl Session {
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
-            Phase::Joining { deadline } if now >= deadline => {
+            Phase::Joining {
+                deadline: Some(deadline),
+            } if now >= deadline => {
                 self.end(End::JoinTimedOut {
                     limit: self.config.join_timeout,
                 });
             }
-            Phase::Connecting { deadline } if now >= deadline => {
+            Phase::Connecting {
+                deadline: Some(deadline),
+            } if now >= deadline => {
                 self.end(End::TransportTimedOut {
                     limit: self.config.transport_timeout,
                 });
@@ -320,8 +325,8 @@ impl Session {
             return output;
         }
         let deadline = match self.phase {
-            Phase::Joining { deadline } => Some((deadline, "the join response")),
-            Phase::Connecting { deadline } => Some((deadline, "the data connection")),
+            Phase::Joining { deadline } => deadline.map(|at| (at, "the join response")),
+            Phase::Connecting { deadline } => deadline.map(|at| (at, "the data connection")),
             Phase::Active => None,
             Phase::Ended => {
                 return Output::Timeout {
@@ -481,7 +486,7 @@ impl Session {
             rtt: 0,
         });
         self.phase = Phase::Connecting {
-            deadline: now + self.config.transport_timeout,
+            deadline: now.checked_add(self.config.transport_timeout),
         };
         self.local = Some(local.clone());
         self.event(Event::Joined(local));

@@ -4,17 +4,21 @@
 //! that an event names. Sockets and the peer connection are not in here: encryption does not hold the lock.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
+use bytes::Bytes;
 use lkstream_engine::{Engine, IncomingId, ListenerId, OutgoingId, StreamKind, TopicFilter};
 use lkstream_proto::id::StreamId;
 use lkstream_proto::receipt::Status;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::deferred::Deferred;
 use crate::events::{Event, EventLog};
+use crate::payload::Released;
 use crate::rpc::Rpc;
 use crate::sent::{Receipt, ReceiptStatus, Waiting};
 use crate::session::Session;
@@ -27,6 +31,10 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Where handlers run.
     pub(crate) runtime: Handle,
+    /// Bytes of the application that are no longer needed.
+    pub(crate) released: Arc<Released>,
+    /// Held by whoever changes the keyring, so that no change is lost.
+    pub(crate) keyring_turn: tokio::sync::Mutex<()>,
     /// Notified when participants change and when the room ends.
     pub(crate) changed: Notify,
 }
@@ -58,6 +66,39 @@ pub(crate) struct State {
     /// Writers that were neither closed nor aborted.
     pub(crate) open: HashSet<OutgoingId>,
     driver: Option<Waker>,
+    /// What happens when the lock is released.
+    pub(crate) deferred: Deferred,
+}
+
+/// The locked state. What was [deferred](Deferred) meanwhile happens after the lock is released.
+#[derive(Debug)]
+pub(crate) struct Locked<'a> {
+    // Dropped in this order.
+    state: MutexGuard<'a, State>,
+    deferred: Deferred,
+    released: Vec<Bytes>,
+    shared: &'a Shared,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.deferred = std::mem::take(&mut self.state.deferred);
+        self.released = self.shared.released.take();
+    }
 }
 
 impl Shared {
@@ -82,34 +123,41 @@ impl Shared {
                 is_publishable: false,
                 open: HashSet::new(),
                 driver: None,
+                deferred: Deferred::default(),
             }),
+            released: Arc::default(),
+            keyring_turn: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
         })
     }
 
     /// The state. A panic of another holder is not made ours: every change is complete before the lock is released.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked {
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            deferred: Deferred::default(),
+            released: Vec::new(),
+            shared: self,
+        }
     }
 }
 
 impl State {
     /// Has the driver look at the state again.
     pub(crate) fn wake_driver(&mut self) {
-        if let Some(waker) = self.driver.take() {
-            waker.wake();
-        }
+        let driver = self.driver.take();
+        self.deferred.wake_driver(driver);
     }
 
-    /// The driver is about to wait.
-    pub(crate) fn set_driver(&mut self, waker: &Waker) {
-        if !self
-            .driver
-            .as_ref()
-            .is_some_and(|known| known.will_wake(waker))
-        {
-            self.driver = Some(waker.clone());
-        }
+    /// The driver is about to wait. Drop what this gives after the lock is released.
+    #[must_use]
+    pub(crate) fn set_driver(&mut self, waker: Waker) -> Option<Waker> {
+        self.driver.replace(waker)
+    }
+
+    /// Appends an event and wakes its readers.
+    pub(crate) fn push_event(&mut self, event: Event) {
+        self.events.push(event, &mut self.deferred);
     }
 
     /// Hands the engine's events to whom they concern.
@@ -120,21 +168,20 @@ impl State {
                 Engine::Opened { listener, id, info } => match self.listeners.get_mut(&listener) {
                     Some(queue) => {
                         queue.streams.push_back((id, info));
-                        if let Some(waker) = queue.waker.take() {
-                            waker.wake();
-                        }
+                        self.deferred.wake(queue.waker.take());
                     }
                     None => self.release_incoming(id),
                 },
-                Engine::Readable(id) => wake(self.readers.remove(&id)),
-                Engine::Writable(id) => wake(self.writers.remove(&id)),
+                Engine::Readable(id) => self.deferred.wake(self.readers.remove(&id)),
+                Engine::Writable(id) => self.deferred.wake(self.writers.remove(&id)),
+                Engine::Acknowledged(id) => self.deferred.wake(self.flushers.remove(&id)),
                 Engine::Flushed(id) | Engine::OutgoingLost(id) => {
-                    wake(self.writers.remove(&id));
-                    wake(self.flushers.remove(&id));
+                    self.deferred.wake(self.writers.remove(&id));
+                    self.deferred.wake(self.flushers.remove(&id));
                 }
                 Engine::Unclaimed(info) => {
                     let info = Arc::unwrap_or_clone(info);
-                    self.events.push(Event::UnclaimedStream(info));
+                    self.push_event(Event::UnclaimedStream(info));
                 }
                 Engine::Receipt {
                     stream,
@@ -152,17 +199,17 @@ impl State {
                         bytes: bytes_received,
                     };
                     if let Some(waiting) = self.receipts.get_mut(&receipt.stream) {
-                        waiting.push(receipt.clone());
+                        waiting.push(receipt.clone(), &mut self.deferred);
                     }
-                    self.events.push(Event::Receipt(receipt));
+                    self.push_event(Event::Receipt(receipt));
                 }
-                Engine::UserPacket(message) => self.events.push(Event::Data(message)),
-                Engine::SipDtmf { from, dtmf } => self.events.push(Event::SipDtmf { from, dtmf }),
-                Engine::Chat { from, message } => self.events.push(Event::Chat { from, message }),
+                Engine::UserPacket(message) => self.push_event(Event::Data(message)),
+                Engine::SipDtmf { from, dtmf } => self.push_event(Event::SipDtmf { from, dtmf }),
+                Engine::Chat { from, message } => self.push_event(Event::Chat { from, message }),
                 Engine::Transcription {
                     from,
                     transcription,
-                } => self.events.push(Event::Transcription {
+                } => self.push_event(Event::Transcription {
                     from,
                     transcription,
                 }),
@@ -212,15 +259,8 @@ impl State {
             if let Some(mut outgoing) = self.engine.outgoing(id) {
                 outgoing.abort(reason);
             }
-            wake(self.writers.remove(&id));
-            wake(self.flushers.remove(&id));
-        }
-    }
-
-    /// Wakes whoever waits for acknowledgements.
-    pub(crate) fn wake_flushers(&mut self) {
-        for (_, waker) in self.flushers.drain() {
-            waker.wake();
+            self.deferred.wake(self.writers.remove(&id));
+            self.deferred.wake(self.flushers.remove(&id));
         }
     }
 
@@ -232,32 +272,19 @@ impl State {
         self.ended = Some(reason.clone());
         self.engine.connection_lost(reason.to_lost());
         self.dispatch();
-        self.events.push(Event::Disconnected(reason));
-        self.wake_flushers();
-        for (_, waker) in self
-            .readers
-            .drain()
-            .map(drop_id)
-            .chain(self.writers.drain().map(drop_id))
-        {
-            waker.wake();
+        self.push_event(Event::Disconnected(reason));
+        for (_, waker) in self.readers.drain() {
+            self.deferred.wake(Some(waker));
+        }
+        for (_, waker) in self.writers.drain().chain(self.flushers.drain()) {
+            self.deferred.wake(Some(waker));
         }
         for queue in self.listeners.values_mut() {
-            wake(queue.waker.take());
+            self.deferred.wake(queue.waker.take());
         }
         for waiting in self.receipts.values_mut() {
-            waiting.wake();
+            self.deferred.wake(waiting.waker.take());
         }
-    }
-}
-
-fn drop_id<T>((_, waker): (T, Waker)) -> ((), Waker) {
-    ((), waker)
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 

@@ -75,7 +75,9 @@ impl Listener {
         cx: &mut Context<'_>,
         fits: impl Fn(&StreamInfo) -> bool,
     ) -> Poll<Option<(IncomingId, Arc<StreamInfo>)>> {
+        let waker = cx.waker().clone();
         let mut state = self.shared.lock();
+        let state = &mut *state;
         let is_ended = state.ended.is_some();
         let Some(queue) = state.listeners.get_mut(&self.id) else {
             return Poll::Ready(None);
@@ -85,7 +87,7 @@ impl Listener {
             Some(stream) => Poll::Ready(Some(stream)),
             None if is_ended => Poll::Ready(None),
             None => {
-                queue.waker = Some(cx.waker().clone());
+                state.deferred.forget(queue.waker.replace(waker));
                 Poll::Pending
             }
         }
@@ -128,9 +130,7 @@ impl State {
             for (id, _) in queue.streams {
                 self.release_incoming(id);
             }
-            if let Some(waker) = queue.waker {
-                waker.wake();
-            }
+            self.deferred.wake(queue.waker);
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 use crate::options::{ByteOptions, Common, OnProgress, TextOptions};
 use crate::sent::{Receipts, Sent, Waiting};
 use crate::shared::Shared;
-use crate::{OpenError, Progress};
+use crate::{OpenError, Payload, Progress};
 
 /// Bytes copied at most from one `AsyncWrite::poll_write`: four chunks (protocol.md §5.2).
 const COPY_BYTES: usize = 60_000;
@@ -192,6 +192,7 @@ impl Outgoing {
         cx: &mut Context<'_>,
         bytes: &mut Bytes,
     ) -> Poll<Result<(), WriteError>> {
+        let waker = cx.waker().clone();
         let mut state = self.shared.lock();
         let Some(mut outgoing) = state.engine.outgoing(self.id) else {
             return Poll::Ready(Err(WriteError::Closed));
@@ -201,7 +202,8 @@ impl Outgoing {
             Written::Blocked { taken } => taken,
         };
         if taken == 0 && !bytes.is_empty() {
-            state.writers.insert(self.id, cx.waker().clone());
+            let previous = state.writers.insert(self.id, waker);
+            state.deferred.forget(previous);
             return Poll::Pending;
         }
         bytes.advance(taken);
@@ -225,8 +227,9 @@ impl Outgoing {
     /// Waits until what was written is acknowledged; of a closed stream until its trailer is, too.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         self.report();
+        let waker = cx.waker().clone();
         let mut state = self.shared.lock();
-        let Some(outgoing) = state.engine.outgoing(self.id) else {
+        let Some(mut outgoing) = state.engine.outgoing(self.id) else {
             return Poll::Ready(Err(WriteError::Closed));
         };
         let progress = outgoing.progress();
@@ -238,7 +241,9 @@ impl Outgoing {
             }
             _ => {}
         }
-        state.flushers.insert(self.id, cx.waker().clone());
+        outgoing.notify_acknowledged();
+        let previous = state.flushers.insert(self.id, waker);
+        state.deferred.forget(previous);
         Poll::Pending
     }
 
@@ -329,8 +334,12 @@ impl Drop for Outgoing {
             self.abort(DROPPED);
         }
         let mut state = self.shared.lock();
-        state.writers.remove(&self.id);
-        state.flushers.remove(&self.id);
+        let (writer, flusher) = (
+            state.writers.remove(&self.id),
+            state.flushers.remove(&self.id),
+        );
+        state.deferred.forget(writer);
+        state.deferred.forget(flusher);
         if let Some(outgoing) = state.engine.outgoing(self.id) {
             outgoing.release();
         }
@@ -456,8 +465,9 @@ impl ByteWriter {
     ///
     /// # Errors
     /// [`WriteError`] when the announced length is exceeded, the stream is closed or the room is gone.
-    pub async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<(), WriteError> {
-        self.outgoing.write(bytes.into()).await
+    pub async fn write(&mut self, bytes: impl Into<Payload>) -> Result<(), WriteError> {
+        let bytes = bytes.into().lent(&self.outgoing.shared.released);
+        self.outgoing.write(bytes).await
     }
 }
 

@@ -31,6 +31,9 @@ pub enum Event {
     Readable(IncomingId),
     /// A write that blocked may now go on.
     Writable(OutgoingId),
+    /// More of a stream was acknowledged by the transport, after
+    /// [`notify_acknowledged`](crate::Outgoing::notify_acknowledged) asked for it.
+    Acknowledged(OutgoingId),
     /// Everything of a stream, its trailer included, was acknowledged by the transport.
     Flushed(OutgoingId),
     /// A stream ended because the connection was lost; what was not acknowledged may be missing
@@ -99,6 +102,6 @@ pub struct UserMessage {
     pub publisher: Option<ParticipantSid>,
     /// Its topic.
     pub topic: Option<Topic>,
-    /// The payload: a slice of the packet.
+    /// The payload: a slice of the packet where it is most of it.
     pub payload: Bytes,
 }

@@ -263,6 +263,15 @@ impl<'a> Outgoing<'a> {
             .change(self.id, |stream| stream.cancel(reason));
     }
 
+    /// Has the next acknowledgement of a part of this stream give
+    /// [`Event::Acknowledged`](crate::Event::Acknowledged), once; that of its last part gives
+    /// [`Event::Flushed`](crate::Event::Flushed) in any case.
+    pub fn notify_acknowledged(&mut self) {
+        self.engine.outgoing.change(self.id, |stream| {
+            stream.awaits_acknowledgement = true;
+        });
+    }
+
     /// How far the stream has come.
     pub fn progress(&self) -> Progress {
         let stream = self.engine.outgoing.get(self.id);

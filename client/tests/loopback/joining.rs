@@ -1,11 +1,12 @@
 //! Joins that fail, and what they say.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
-use lkstream::{ConnectError, ConnectErrorKind, ConnectStep, OpenError, Room, TextOptions};
+use lkstream::{ConnectError, ConnectErrorKind, ConnectStep, OpenError, Room, RoomBuilder, TextOptions};
 use lkstream_proto::token::ApiKeys;
 
-use crate::{claims, join, server, sign, within};
+use crate::{builder, claims, join, server, sign, within};
 
 #[tokio::test]
 async fn a_room_knows_itself_and_the_others() {
@@ -177,4 +178,50 @@ async fn a_join_that_is_dropped_leaves_nothing_behind() {
     within(bob.wait_until(|others| others.is_empty()))
         .await
         .unwrap();
+}
+
+/// A time that no clock will show means "for ever" wherever an application may give one.
+#[tokio::test]
+async fn no_duration_is_too_long() {
+    let server = server().await;
+    let limits = || {
+        let mut limits = lkstream::StreamLimits::default();
+        limits.stall_limit = Duration::MAX;
+        limits.idle_timeout = Some(Duration::MAX);
+        limits.leave_grace = Duration::MAX;
+        limits
+    };
+    let patient = |room: RoomBuilder| {
+        room.signalling_timeout(Duration::MAX)
+            .join_timeout(Duration::MAX)
+            .transport_timeout(Duration::MAX)
+            .stream_limits(limits())
+            .bytes("files")
+            .rpc("echo", |call| async move { Ok(call.payload) })
+    };
+    let alice = within(patient(builder(&server, "alice")).connect())
+        .await
+        .unwrap();
+    let bob = within(patient(builder(&server, "bob")).connect())
+        .await
+        .unwrap();
+    within(alice.wait_for_participant("bob")).await.unwrap();
+    let call = alice.call("bob", "echo", "x").timeout(Duration::MAX);
+    assert_eq!(within(call.into_future()).await.unwrap(), "x");
+    let mut files = bob.byte_streams("files");
+    let mut writer = alice
+        .stream_bytes(lkstream::ByteOptions::new("files"))
+        .await
+        .unwrap();
+    let mut file = within(files.next()).await.unwrap();
+    file.set_idle_timeout(Some(Duration::MAX));
+    within(writer.write("x")).await.unwrap();
+    within(file.next()).await.unwrap().unwrap();
+    within(writer.close()).await.unwrap();
+    within(bob.close()).await;
+    let refused = alice
+        .call("bob", "echo", "x")
+        .timeout(Duration::MAX)
+        .into_future();
+    within(refused).await.unwrap_err();
 }

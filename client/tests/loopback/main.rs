@@ -1,11 +1,13 @@
 //! Two rooms and a server in one process, over real sockets on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod early;
 mod ends;
 mod handlers;
 mod joining;
 mod odd_servers;
 mod packets;
+mod reentry;
 mod rpc;
 mod sending;
 mod transfer;

@@ -1,5 +1,6 @@
 //! Payloads that are known as a whole: compressed, in one packet, and with attachments.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lkstream::{
@@ -231,4 +232,35 @@ async fn a_header_too_large_is_an_error_of_the_send() {
         "{error}"
     );
     assert!(error.to_string().contains("15000"), "{error}");
+}
+
+/// An acknowledgement wakes those whose packets it covers, not everybody who waits for one.
+#[tokio::test]
+async fn waiting_for_acknowledgements_costs_as_much_as_there_are_packets() {
+    const WRITERS: usize = 60;
+    /// A header, four chunks of 15 000 bytes, a trailer.
+    const PACKETS: usize = 6;
+
+    let server = server().await;
+    let (alice, _bob) = pair(&server, |bob| bob).await;
+    let polls = Arc::new(AtomicUsize::new(0));
+    let mut closing = tokio::task::JoinSet::new();
+    for _ in 0..WRITERS {
+        let mut writer = alice.stream_bytes(ByteOptions::new("none")).await.unwrap();
+        within(writer.write(noise(60_000))).await.unwrap();
+        let polls = polls.clone();
+        closing.spawn(async move {
+            let mut closing = std::pin::pin!(writer.close());
+            std::future::poll_fn(|cx| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                closing.as_mut().poll(cx)
+            })
+            .await
+        });
+    }
+    for closed in within(closing.join_all()).await {
+        closed.unwrap();
+    }
+    let polls = polls.load(Ordering::Relaxed);
+    assert!(polls <= WRITERS * (PACKETS + 1), "{polls} polls");
 }

@@ -48,6 +48,7 @@ async fn rust_to_python(site: &Site) -> Result<(), Failure> {
     assert_received(&bob.expect("stream")?, "text", "alice", &payloads.mixed);
     // The receiver has to find the next key by itself.
     room.with_keyring(|keyring| keyring.ratchet_shared_key(0))
+        .await
         .unwrap()?;
     let bytes = ByteOptions::new("files");
     timeout(

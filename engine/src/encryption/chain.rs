@@ -3,7 +3,7 @@
 use ring::aead::{self, LessSafeKey, UnboundKey};
 use ring::{hkdf, pbkdf2};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Derivation;
 use crate::limits;
@@ -59,24 +59,32 @@ impl Kdf {
 #[derive(Clone)]
 struct Step {
     secret: Vec<u8>,
-    key: Arc<LessSafeKey>,
+    /// Derived when it is asked for, once for all clones; `None` in it if that is impossible.
+    key: Arc<OnceLock<Option<LessSafeKey>>>,
 }
 
 impl Step {
-    fn new(kdf: &Kdf, secret: Vec<u8>) -> Option<Step> {
-        let mut key = [0; KEY_BYTES];
-        kdf.derive(&secret, &mut key)?;
-        let key = UnboundKey::new(&aead::AES_128_GCM, &key).ok()?;
-        Some(Step {
+    fn new(secret: Vec<u8>) -> Step {
+        Step {
             secret,
-            key: Arc::new(LessSafeKey::new(key)),
-        })
+            key: Arc::default(),
+        }
+    }
+
+    fn key(&self, kdf: &Kdf) -> Option<&LessSafeKey> {
+        let derive = || {
+            let mut key = [0; KEY_BYTES];
+            kdf.derive(&self.secret, &mut key)?;
+            let key = UnboundKey::new(&aead::AES_128_GCM, &key).ok()?;
+            Some(LessSafeKey::new(key))
+        };
+        self.key.get_or_init(derive).as_ref()
     }
 
     fn ratcheted(&self, kdf: &Kdf) -> Option<Step> {
         let mut secret = vec![0; RATCHETED_BYTES];
         kdf.derive(&self.secret, &mut secret)?;
-        Step::new(kdf, secret)
+        Some(Step::new(secret))
     }
 }
 
@@ -94,19 +102,18 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub(super) fn new(kdf: Kdf, secret: &[u8]) -> Option<Chain> {
-        let first = Step::new(&kdf, secret.to_vec())?;
-        Some(Chain {
+    pub(super) fn new(kdf: Kdf, secret: &[u8]) -> Chain {
+        Chain {
             kdf,
-            first,
+            first: Step::new(secret.to_vec()),
             ahead: Vec::new(),
             last: 0,
-        })
+        }
     }
 
-    /// The key to seal with.
-    pub(super) fn key(&self) -> &LessSafeKey {
-        &self.first.key
+    /// The key to seal with. Derives it, if nothing did before.
+    pub(super) fn key(&self) -> Option<&LessSafeKey> {
+        self.first.key(&self.kdf)
     }
 
     /// Makes the next step the first.
@@ -138,11 +145,11 @@ impl Chain {
                     .ratcheted(&self.kdf)?;
                 self.ahead.push(next);
             }
-            let key = match step.checked_sub(1) {
-                None => &self.first.key,
-                Some(ahead) => &self.ahead[ahead].key,
+            let found = match step.checked_sub(1) {
+                None => &self.first,
+                Some(ahead) => &self.ahead[ahead],
             };
-            if let Some(opened) = open(key) {
+            if let Some(opened) = open(found.key(&self.kdf)?) {
                 self.last = step;
                 return Some(opened);
             }

@@ -201,6 +201,16 @@ impl Keyring {
         Ok(())
     }
 
+    /// Derives all keys that were set, which else happens when one is first used: with
+    /// [`Derivation::Pbkdf2`] that takes tens of milliseconds a key. Clones share what was derived.
+    pub fn derive_keys(&self) {
+        for ring in std::iter::once(&self.shared).chain(self.participants.values()) {
+            for chain in ring.slots.values() {
+                chain.key();
+            }
+        }
+    }
+
     /// The slot that is sealed with.
     pub fn index(&self) -> u32 {
         self.index
@@ -245,7 +255,7 @@ impl Keyring {
         if secret.is_empty() {
             return Err(KeyError::BadSecret);
         }
-        Chain::new(self.kdf.clone(), secret).ok_or(KeyError::BadSecret)
+        Ok(Chain::new(self.kdf.clone(), secret))
     }
 }
 

@@ -75,7 +75,7 @@ impl Sealer {
         let vector = self.vector();
         let nonce = Nonce::assume_unique_for_key(vector);
         chain
-            .key()
+            .key()?
             .seal_in_place_append_tag(nonce, Aad::empty(), &mut payload)
             .ok()?;
         Some(EncryptedPacket {

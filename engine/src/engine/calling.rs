@@ -44,7 +44,7 @@ impl Engine {
             return Err(RpcCode::RequestTooLarge.because(why));
         }
         let request = self.draw_id().as_str().to_owned();
-        let respond_by = now + options.response_timeout;
+        let respond_by = now.checked_add(options.response_timeout);
         let id = self.rpc.calls.add(Call {
             request: request.clone(),
             destination: options.destination.clone(),

@@ -476,7 +476,7 @@ impl Engine {
             from,
             publisher: sid(envelope),
             topic: user.topic.map(Topic::from),
-            payload: user.payload,
+            payload: own_memory(user.payload, envelope.size),
         };
         self.push_loose(Event::UserPacket(message), envelope.size);
     }
@@ -588,4 +588,14 @@ fn on_reliable(channel: Channel, stream: &str) -> Result<(), PeerFault> {
 
 fn sid(envelope: &Envelope<'_>) -> Option<ParticipantSid> {
     (!envelope.sid.is_empty()).then(|| ParticipantSid::from(envelope.sid))
+}
+
+/// The payload in memory of its own, unless it is most of its packet: whoever keeps it is to pay
+/// for what it is, not for destinations that nobody will read.
+fn own_memory(payload: Bytes, packet: usize) -> Bytes {
+    if payload.len() >= packet / 2 {
+        payload
+    } else {
+        Bytes::copy_from_slice(&payload)
+    }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Stream {
     pub(crate) released: bool,
     /// A write met the full window: tell when there is room.
     pub(crate) blocked: bool,
+    /// Somebody waits for an acknowledgement: tell when there is one.
+    pub(crate) awaits_acknowledgement: bool,
     pub(crate) written: u64,
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
@@ -73,6 +75,7 @@ impl Stream {
             place: Place::default(),
             released: false,
             blocked: false,
+            awaits_acknowledgement: false,
             written: 0,
             sent: 0,
             acknowledged: 0,

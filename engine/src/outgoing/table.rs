@@ -291,6 +291,8 @@ impl Table {
             } else {
                 events.push_back(Event::Flushed(OutgoingId(part.stream)));
             }
+        } else if std::mem::take(&mut stream.awaits_acknowledgement) {
+            events.push_back(Event::Acknowledged(OutgoingId(part.stream)));
         }
     }
 

@@ -21,7 +21,8 @@ pub(crate) struct Call {
     pub(crate) destination: Identity,
     /// When an acknowledgement is due; `None` once there is one.
     pub(crate) acknowledge_by: Option<Instant>,
-    pub(crate) respond_by: Instant,
+    /// `None` when that is later than any clock shows.
+    pub(crate) respond_by: Option<Instant>,
     /// When a reply that overtook or followed its sender's leave is due.
     pub(crate) gone_by: Option<Instant>,
     /// The stream that brings the response. When its sender leaves it ends on its own.
@@ -30,21 +31,16 @@ pub(crate) struct Call {
 
 impl Call {
     /// What is due next, and what is to blame if it does not come.
-    fn deadline(&self) -> (Instant, RpcCode) {
-        let mut deadline = (self.respond_by, RpcCode::ResponseTimeout);
-        let others = [
+    fn deadline(&self) -> Option<(Instant, RpcCode)> {
+        let gone_by = self.gone_by.filter(|_| self.response.is_none());
+        [
+            (self.respond_by, RpcCode::ResponseTimeout),
             (self.acknowledge_by, RpcCode::ConnectionTimeout),
-            (
-                self.gone_by.filter(|_| self.response.is_none()),
-                RpcCode::RecipientDisconnected,
-            ),
-        ];
-        for (at, code) in others {
-            if let Some(at) = at.filter(|at| *at < deadline.0) {
-                deadline = (at, code);
-            }
-        }
-        deadline
+            (gone_by, RpcCode::RecipientDisconnected),
+        ]
+        .into_iter()
+        .filter_map(|(at, code)| Some((at?, code)))
+        .min_by_key(|(at, _)| *at)
     }
 }
 
@@ -95,13 +91,14 @@ impl Calls {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.pending.values().map(|call| call.deadline().0).min()
+        let deadlines = self.pending.values().filter_map(Call::deadline);
+        deadlines.map(|(at, _)| at).min()
     }
 
     /// The calls whose time is over, and what was missing.
     pub(crate) fn expired(&self, now: Instant) -> Vec<(CallId, RpcCode)> {
         let over = self.pending.iter().filter_map(|(key, call)| {
-            let (at, code) = call.deadline();
+            let (at, code) = call.deadline()?;
             (at <= now).then_some((CallId(*key), code))
         });
         over.collect()
