@@ -90,9 +90,7 @@ fn transcription(transcription: &Transcription) -> usize {
             size_of_val(segment) + text(&segment.id) + text(&segment.text) + text(&segment.language)
         })
         .sum();
-    segments
-        + text(&transcription.transcribed_participant_identity)
-        + text(&transcription.track_id)
+    segments + text(&transcription.transcribed_participant_identity) + text(&transcription.track_id)
 }
 
 fn attributes(attributes: &BTreeMap<String, String>) -> usize {

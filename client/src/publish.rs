@@ -7,8 +7,8 @@ use lkstream_engine::Message;
 use lkstream_proto::id::{Identity, Topic};
 use lkstream_proto::packet::{Channel, ChatMessage, SipDtmf, Transcription};
 
-use crate::{Payload, Room};
 use crate::shared::Shared;
+use crate::{Payload, Room};
 
 /// How a packet is published: reliably and to everybody, unless said otherwise.
 ///

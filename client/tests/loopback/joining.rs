@@ -3,7 +3,9 @@
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use lkstream::{ConnectError, ConnectErrorKind, ConnectStep, OpenError, Room, RoomBuilder, TextOptions};
+use lkstream::{
+    ConnectError, ConnectErrorKind, ConnectStep, OpenError, Room, RoomBuilder, TextOptions,
+};
 use lkstream_proto::token::ApiKeys;
 
 use crate::{builder, claims, join, server, sign, within};
