@@ -186,12 +186,11 @@ async fn a_join_that_is_dropped_leaves_nothing_behind() {
 #[tokio::test]
 async fn no_duration_is_too_long() {
     let server = server().await;
-    let limits = || {
-        let mut limits = lkstream::StreamLimits::default();
-        limits.stall_limit = Duration::MAX;
-        limits.idle_timeout = Some(Duration::MAX);
-        limits.leave_grace = Duration::MAX;
-        limits
+    let limits = || lkstream::StreamLimits {
+        stall_limit: Duration::MAX,
+        idle_timeout: Some(Duration::MAX),
+        leave_grace: Duration::MAX,
+        ..Default::default()
     };
     let patient = |room: RoomBuilder| {
         room.signalling_timeout(Duration::MAX)
