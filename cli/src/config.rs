@@ -8,7 +8,6 @@ use lkstream_server::LoopbackCandidates;
 use saphyr::{Yaml, YamlLoader};
 use saphyr_parser::Parser;
 
-use crate::credentials::printable;
 use crate::exit::Failure;
 
 /// What a file says, and what it says in vain.
@@ -65,7 +64,7 @@ impl FileSettings {
             return Err(format!(
                 "line {} is no valid YAML: {}",
                 e.marker().line(),
-                printable(e.info())
+                e.info()
             ));
         }
         let documents = loader.into_documents();
@@ -96,9 +95,9 @@ impl FileSettings {
         for (key, value) in entries {
             let Some(key) = text_of(key) else { continue };
             let path = if path.is_empty() {
-                printable(key)
+                key.to_owned()
             } else {
-                format!("{path}.{}", printable(key))
+                format!("{path}.{key}")
             };
             self.setting(&path, value)?;
         }

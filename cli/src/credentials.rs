@@ -157,11 +157,7 @@ impl KeyFlags {
         match (key, secret) {
             (None, None) => Ok(None),
             (Some(key), None) => Err(Failure::usage(
-                format!(
-                    "API key {} ({}) has no secret",
-                    printable(&key.value),
-                    key.source
-                ),
+                format!("API key {} ({}) has no secret", &key.value, key.source),
                 "add --api-secret-file FILE, or set LIVEKIT_API_SECRET",
             )),
             (None, Some(secret)) => Err(Failure::usage(
@@ -311,8 +307,8 @@ fn check_fits(
             format!(
                 "the token ({source}) is for {} {}, not {}",
                 flag.trim_start_matches('-'),
-                printable(granted),
-                printable(asked)
+                granted,
+                asked
             ),
             format!("leave {flag} out, or get another token"),
         )),
@@ -376,14 +372,7 @@ fn shown(url: &str) -> String {
         None => (rest, ""),
     };
     let host = authority.rsplit('@').next().unwrap_or("");
-    printable(&format!("{scheme}://{host}{}", path.trim_end_matches('/')))
-}
-
-/// Text from outside without control characters, so that nothing written by others moves the cursor.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    format!("{scheme}://{host}{}", path.trim_end_matches('/'))
 }
 
 #[cfg(test)]

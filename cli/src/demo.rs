@@ -8,14 +8,15 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
-use lkstream::{ByteOptions, Room, TextOptions};
+use lkstream::{ByteOptions, Room, StreamLimits, TextOptions};
 use lkstream_proto::token::{Claims, sign};
 use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, Server};
 
-use crate::event::{Direction, Event, Kind, size, time};
+use crate::event::{Direction, Event, Kind, time};
 use crate::exit::{Code, Failure};
 use crate::interrupt::interrupted;
 use crate::output::{Output, Pace};
+use crate::size;
 use noise::{Digest, Noise};
 
 /// The room of the demo.
@@ -69,7 +70,10 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
 
 async fn perform(arguments: &Arguments, output: &Output, folder: &Path) -> Result<(), Failure> {
     let started = Instant::now();
-    output.say("lkstream demo: a room server and two participants, on this machine only\n");
+    say(
+        output,
+        "lkstream demo: a room server and two participants, on this machine only\n",
+    );
     // The file is made while the text is on its way.
     let noise = Noise::start(folder.join("noise.bin"), arguments.size * 1_000_000);
 
@@ -85,25 +89,34 @@ async fn perform(arguments: &Arguments, output: &Output, folder: &Path) -> Resul
         keys: vec![DEV_API_KEY.to_owned()],
         dev: true,
     });
-    output.say(&format!(
-        "server   {url}, data on UDP {}",
-        server.rtc_addr().port()
-    ));
+    say(
+        output,
+        &format!("server   {url}, data on UDP {}", server.rtc_addr().port()),
+    );
 
+    // The file may be as large as was asked for.
+    let mut limits = StreamLimits::default();
+    limits.max_payload = u64::MAX;
     let bob_joins = async {
         let builder = Room::builder(&url, &token("bob")?)
+            .stream_limits(limits.clone())
             .texts("lk.chat")
             .bytes("files");
         connected(&url, "bob", builder.connect(), output).await
     };
-    let alice_joins =
-        async { connected(&url, "alice", Room::connect(&url, &token("alice")?), output).await };
+    let alice_joins = async {
+        let builder = Room::builder(&url, &token("alice")?).stream_limits(limits.clone());
+        connected(&url, "alice", builder.connect(), output).await
+    };
     let ((alice, alice_took), (bob, bob_took)) = tokio::try_join!(alice_joins, bob_joins)?;
-    output.say(&format!(
-        "joined   alice in {}, bob in {}\n",
-        time(alice_took),
-        time(bob_took)
-    ));
+    say(
+        output,
+        &format!(
+            "joined   alice in {}, bob in {}\n",
+            time(alice_took),
+            time(bob_took)
+        ),
+    );
     tokio::time::timeout(MEETING, alice.wait_for_participant("bob"))
         .await
         .map_err(|_| {
@@ -125,17 +138,27 @@ async fn perform(arguments: &Arguments, output: &Output, folder: &Path) -> Resul
         streams: 2,
         seconds: started.elapsed().as_secs_f64(),
     });
-    output.say(&format!(
-        "\nDone in {}. Next: lkstream serve --dev",
-        time(started.elapsed().as_secs_f64())
-    ));
+    say(
+        output,
+        &format!(
+            "\nDone in {}. Next: lkstream serve --dev",
+            time(started.elapsed().as_secs_f64())
+        ),
+    );
     Ok(())
+}
+
+/// Says several lines.
+fn say(output: &Output, text: &str) {
+    for line in text.split('\n') {
+        output.say(line);
+    }
 }
 
 fn token(identity: &str) -> Result<String, Failure> {
     let claims = Claims::join(identity, ROOM, SystemTime::now(), Duration::from_secs(600));
     sign(&claims, DEV_API_KEY, DEV_API_SECRET)
-        .map_err(|e| Failure::new(Code::Other, e.to_string(), ""))
+        .map_err(|e| Failure::new(Code::Other, e.to_string(), "run it again with -v"))
 }
 
 async fn connected(
@@ -161,7 +184,7 @@ async fn connected(
 /// Alice writes word by word, bob prints what has arrived.
 async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> {
     let started = Instant::now();
-    output.say("text     alice → bob, word by word");
+    say(output, "text     alice → bob, word by word");
     let written = RefCell::new(Vec::new());
     let writing = async {
         let options = TextOptions::new("lk.chat").to("bob");
@@ -181,7 +204,7 @@ async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> 
         writer
             .close()
             .await
-            .map_err(|e| Failure::writing("the text", &e))
+            .map_err(|e| Failure::closing("the text", &e))
     };
     let reading = async {
         let Some(mut reader) = bob.text_streams("lk.chat").next().await else {
@@ -191,7 +214,7 @@ async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> 
         let mut page = Page::new(output);
         let (mut delays, mut arrived) = (Vec::new(), String::new());
         while let Some(piece) = reader.next().await {
-            let piece = piece.map_err(|e| Failure::writing("the text", &e))?;
+            let piece = piece.map_err(|e| Failure::closing("the text", &e))?;
             output.emit(&Event::Text {
                 stream: stream.clone(),
                 text: piece.clone(),
@@ -216,12 +239,15 @@ async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> 
     }
     delays.sort_unstable();
     let typical = delays.get(delays.len() / 2).copied().unwrap_or_default();
-    output.say(&format!(
-        "         {} words over {}, each with bob {} after it was written (median)\n",
-        TEXT.split_whitespace().count(),
-        time(started.elapsed().as_secs_f64()),
-        time(typical.as_secs_f64())
-    ));
+    say(
+        output,
+        &format!(
+            "         {} words over {}, each with bob {} after it was written (median)\n",
+            TEXT.split_whitespace().count(),
+            time(started.elapsed().as_secs_f64()),
+            time(typical.as_secs_f64())
+        ),
+    );
     Ok(())
 }
 
@@ -236,14 +262,17 @@ async fn file(
     let (source, sent_digest) = noise.finish().await?;
     let inbox = folder.join("inbox");
     std::fs::create_dir(&inbox)
-        .map_err(|e| Failure::new(Code::Other, format!("no folder for bob: {e}"), ""))?;
+        .map_err(|e| Failure::new(Code::Other, format!("no folder for bob: {e}"), ROOM_REMEDY))?;
     let length = std::fs::metadata(&source)
         .map(|m| m.len())
         .unwrap_or_default();
-    output.say(&format!("file     alice → bob, {} of noise", size(length)));
+    say(
+        output,
+        &format!("file     alice → bob, {} of noise", size::words(length)),
+    );
 
     let started = Instant::now();
-    let bar = output.bar("       ", Some(length));
+    let task = output.progress().task("noise.bin", Some(length));
     let sending = async {
         let options = ByteOptions::new("files").to("bob").confirmed();
         alice
@@ -259,7 +288,7 @@ async fn file(
         let mut pace = Pace::default();
         let stored = reader
             .write_to_dir_with(&inbox, |progress| {
-                bar.set_position(progress.read);
+                task.set_bytes(progress.read);
                 if pace.is_due(Instant::now()) {
                     output.emit(&Event::Progress {
                         direction: Direction::Incoming,
@@ -280,7 +309,7 @@ async fn file(
         Ok((stored, started.elapsed().as_secs_f64()))
     };
     let transfer = tokio::try_join!(sending, storing);
-    bar.finish_and_clear();
+    drop(task);
     let (sent, (stored, seconds)) = transfer?;
     output.emit_json(&Event::Delivered {
         stream: sent.info.id.to_string(),
@@ -309,15 +338,19 @@ async fn file(
             "run it again with -v, and report it",
         ));
     }
-    output.say(&format!(
-        "         {} in {}: {}/s",
-        size(stored.bytes),
-        time(seconds),
-        size(bytes_per_second as u64)
-    ));
-    output.say(&format!(
-        "         blake3 {stored_digest}\n         the same at both ends"
-    ));
+    say(
+        output,
+        &format!(
+            "         {} in {}: {}/s",
+            size::words(stored.bytes),
+            time(seconds),
+            size::words(bytes_per_second as u64)
+        ),
+    );
+    say(
+        output,
+        &format!("         blake3 {stored_digest}\n         the same at both ends"),
+    );
     Ok(())
 }
 

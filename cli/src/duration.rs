@@ -2,15 +2,25 @@
 
 use std::time::Duration;
 
+/// The longest time that can be given: a hundred years, which no clock refuses to be set to.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Reads `3`, `0.5`, `90s`, `1h 30m`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
+    let duration = any(text.trim())?;
+    if duration > LONGEST {
+        return Err(format!("`{text}` is longer than 100 years"));
+    }
+    Ok(duration)
+}
+
+fn any(text: &str) -> Result<Duration, String> {
     if text.chars().all(|c| c.is_ascii_digit() || c == '.') && !text.is_empty() {
         let seconds: f64 = text
             .parse()
             .map_err(|_| format!("`{text}` is not a number of seconds"))?;
         return Duration::try_from_secs_f64(seconds)
-            .map_err(|_| format!("{text} seconds are too many"));
+            .map_err(|_| format!("`{text}` is longer than 100 years"));
     }
     humantime::parse_duration(text).map_err(|e| format!("{e}; write seconds, or 90s, 5m, 6h"))
 }
@@ -54,6 +64,10 @@ mod tests {
             "6x",
             "99999999999999999999999",
             "1e999",
+            "18446744073709551615",
+            "3200000000",
+            "101y",
+            "99999999999999y",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lkstream::{Content, StreamInfo};
 use serde::Serialize;
 
-use crate::credentials::printable;
-use crate::duration;
+use crate::{duration, size};
 
 /// Everything a command reports. Fields are only ever added (docs/cli.md).
 #[derive(Clone, Debug, Serialize)]
@@ -43,8 +43,8 @@ pub(crate) enum Event {
         length: Option<u64>,
         /// The sender of an incoming stream.
         from: Option<String>,
-        /// The recipients of an outgoing stream; empty means everybody.
-        to: Vec<String>,
+        /// The recipients of an outgoing stream; empty means everybody. A receiver does not learn it.
+        to: Option<Vec<String>>,
         attributes: BTreeMap<String, String>,
     },
     /// A stream goes on; at most four a second for each stream.
@@ -89,6 +89,8 @@ pub(crate) enum Event {
         name: Option<String>,
         from: Option<String>,
         reason: String,
+        /// What to do about it.
+        remedy: String,
     },
     /// Something the user should know; the command goes on.
     Warning { message: String },
@@ -146,6 +148,24 @@ pub(crate) enum Kind {
     Bytes,
 }
 
+impl Kind {
+    /// The kind of a stream.
+    pub(crate) fn of(info: &StreamInfo) -> Kind {
+        match info.content {
+            Content::Bytes { .. } => Kind::Bytes,
+            _ => Kind::Text,
+        }
+    }
+}
+
+/// The name of a stream of bytes, as its sender wrote it.
+pub(crate) fn name_of(info: &StreamInfo) -> Option<String> {
+    match &info.content {
+        Content::Bytes { name } => Some(name.clone()),
+        _ => None,
+    }
+}
+
 /// What gives the right to join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -164,6 +184,26 @@ pub(crate) enum Status {
 }
 
 impl Event {
+    /// A stream began, with the header that both sides see.
+    pub(crate) fn opened(
+        direction: Direction,
+        info: &StreamInfo,
+        to: Option<Vec<String>>,
+    ) -> Event {
+        Event::Opened {
+            direction,
+            stream: info.id.to_string(),
+            kind: Kind::of(info),
+            topic: info.topic.to_string(),
+            name: name_of(info),
+            mime_type: info.mime_type.to_string(),
+            length: info.total_length,
+            from: (direction == Direction::Incoming).then(|| info.sender.to_string()),
+            to,
+            attributes: info.attributes.clone(),
+        }
+    }
+
     /// The line for a person; `None` where a person has a progress bar, or needs nothing.
     pub(crate) fn line(&self) -> Option<String> {
         let line = match self {
@@ -176,7 +216,7 @@ impl Event {
                 ..
             } => {
                 let what = match (credential, key) {
-                    (Credential::Key, Some(key)) => format!("key {}", printable(key)),
+                    (Credential::Key, Some(key)) => format!("key {}", key),
                     (Credential::Key, None) => "key".to_owned(),
                     (Credential::Token, _) => "token".to_owned(),
                 };
@@ -188,12 +228,7 @@ impl Event {
                 seconds,
                 ..
             } => {
-                format!(
-                    "joined room {} as {} in {}",
-                    printable(room),
-                    printable(identity),
-                    time(*seconds)
-                )
+                format!("joined room {} as {} in {}", room, identity, time(*seconds))
             }
             Event::Waiting { r#for, seconds } => {
                 let limit =
@@ -214,15 +249,14 @@ impl Event {
                 ..
             } => {
                 let what = subject(*kind, name.as_deref());
-                let to = if to.is_empty() {
-                    "everybody".to_owned()
-                } else {
-                    names(to)
+                let to = match to.as_deref() {
+                    None | Some([]) => "everybody".to_owned(),
+                    Some(to) => names(to),
                 };
                 let length = length
-                    .map(|l| format!(" ({})", size(l)))
+                    .map(|l| format!(" ({})", size::words(l)))
                     .unwrap_or_default();
-                format!("sending {what}{length} to {to}, topic {}", printable(topic))
+                format!("sending {what}{length} to {to}, topic {}", topic)
             }
             Event::Delivered {
                 kind,
@@ -250,8 +284,8 @@ impl Event {
                 );
                 match status {
                     Status::Accepted => return None,
-                    Status::Complete => format!("{what}: received by {}", printable(from)),
-                    Status::Failed => format!("{what}: {} could not receive it", printable(from)),
+                    Status::Complete => format!("{what}: received by {}", from),
+                    Status::Failed => format!("{what}: {} could not receive it", from),
                 }
             }
             Event::Received {
@@ -265,8 +299,8 @@ impl Event {
             } => format!(
                 "{} from {}: stored as {}, {}",
                 subject(Kind::Bytes, name.as_deref()),
-                printable(from),
-                printable(path.as_deref().unwrap_or("")),
+                from,
+                path.as_deref().unwrap_or(""),
                 rate(*bytes, *seconds)
             ),
             Event::Failed {
@@ -275,21 +309,22 @@ impl Event {
                 name,
                 from,
                 reason,
+                remedy,
                 ..
             } => {
                 let what = subject(*kind, name.as_deref());
                 let from = from
                     .as_deref()
-                    .map(|f| format!(" from {}", printable(f)))
+                    .map(|f| format!(" from {}", f))
                     .unwrap_or_default();
                 let fate = match (direction, kind) {
                     (Direction::Incoming, Kind::Bytes) => ", nothing was stored",
                     (Direction::Incoming, Kind::Text) => ", what was printed is incomplete",
                     (Direction::Outgoing, _) => "",
                 };
-                format!("{what}{from} failed: {}{fate}", printable(reason))
+                format!("{what}{from} failed: {reason}{fate}; {remedy}")
             }
-            Event::Warning { message } => format!("warning: {}", printable(message)),
+            Event::Warning { message } => format!("warning: {}", message),
             Event::Opened { .. }
             | Event::Progress { .. }
             | Event::Received { .. }
@@ -306,40 +341,15 @@ impl Event {
 }
 
 fn names(identities: &[String]) -> String {
-    printable(&identities.join(", "))
+    identities.join(", ")
 }
 
 /// How a line calls a stream.
 fn subject(kind: Kind, name: Option<&str>) -> String {
     match (kind, name) {
-        (_, Some(name)) if !name.is_empty() => printable(name),
+        (_, Some(name)) if !name.is_empty() => name.to_owned(),
         (Kind::Text, _) => "text".to_owned(),
         (Kind::Bytes, _) => "bytes".to_owned(),
-    }
-}
-
-/// `1 byte`, `950 bytes`, `1.5 kB`, `256 MB`.
-pub(crate) fn size(bytes: u64) -> String {
-    if bytes < 1000 {
-        return if bytes == 1 {
-            "1 byte".to_owned()
-        } else {
-            format!("{bytes} bytes")
-        };
-    }
-    let mut value = bytes as f64;
-    let mut unit = "";
-    for next in ["kB", "MB", "GB", "TB", "PB", "EB"] {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    let short = format!("{value:.1}");
-    match short.strip_suffix(".0") {
-        None if value < 9.95 => format!("{short} {unit}"),
-        _ => format!("{value:.0} {unit}"),
     }
 }
 
@@ -356,13 +366,13 @@ pub(crate) fn time(seconds: f64) -> String {
 /// `1.2 MB in 20 ms (60 MB/s)`; small payloads have no rate worth saying.
 fn rate(bytes: u64, seconds: f64) -> String {
     if bytes < 100_000 || seconds <= 0.0 {
-        return format!("{} in {}", size(bytes), time(seconds));
+        return format!("{} in {}", size::words(bytes), time(seconds));
     }
     format!(
         "{} in {} ({}/s)",
-        size(bytes),
+        size::words(bytes),
         time(seconds),
-        size((bytes as f64 / seconds) as u64)
+        size::words((bytes as f64 / seconds) as u64)
     )
 }
 

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use lkstream::{ConnectError, ConnectErrorKind, ConnectStep, Disconnected, OpenError, SendError};
+use lkstream::{
+    ConnectError, ConnectErrorKind, ConnectStep, DisconnectReason, Disconnected, Limit, OpenError,
+    ReadError, SaveError, SendError, WriteError,
+};
 use lkstream_server::SpawnError;
 
 /// The exit codes, part of the interface (docs/cli.md).
@@ -44,7 +47,7 @@ pub(crate) struct Failure {
     pub(crate) code: Code,
     /// What went wrong.
     pub(crate) cause: String,
-    /// What to do about it; empty where nothing sensible can be said.
+    /// What to do about it; empty only after an interrupt, which somebody wanted.
     pub(crate) remedy: String,
 }
 
@@ -103,6 +106,7 @@ impl Failure {
                 "check the server's certificate, or use ws:// where there is no TLS"
             }
             ConnectError::DataConnection { .. } => UDP_REMEDY,
+            ConnectError::Ended { reason } => after(reason),
             ConnectError::TimedOut {
                 step: ConnectStep::DataConnection,
                 ..
@@ -118,8 +122,16 @@ impl Failure {
         Failure::new(
             Code::Other,
             format!("the room ended: {reason}"),
-            "start the command again when the server is back",
+            after(reason),
         )
+    }
+
+    /// The same failure, of which the room's end is the cause: that says what to do.
+    pub(crate) fn because_of(self, reason: &Disconnected) -> Failure {
+        Failure {
+            remedy: after(reason).to_owned(),
+            ..self
+        }
     }
 
     /// A stream could not be opened.
@@ -130,12 +142,20 @@ impl Failure {
                 error.to_string(),
                 "use a token with canPublishData",
             ),
-            _ => Failure::writing(what, error),
+            _ => Failure::closing(what, error),
         }
     }
 
     /// A stream was cut while it was written.
-    pub(crate) fn writing(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    pub(crate) fn writing(what: &str, error: &WriteError) -> Failure {
+        match error {
+            WriteError::PayloadTooLarge { .. } => Failure::too_large(what, error),
+            _ => Failure::closing(what, error),
+        }
+    }
+
+    /// A stream was cut before its end was acknowledged.
+    pub(crate) fn closing(what: &str, error: &dyn std::fmt::Display) -> Failure {
         Failure::new(
             Code::Stream,
             format!("{what} was not delivered: {error}"),
@@ -143,21 +163,29 @@ impl Failure {
         )
     }
 
+    fn too_large(what: &str, error: &dyn std::fmt::Display) -> Failure {
+        Failure {
+            remedy: TOO_LARGE_REMEDY.to_owned(),
+            ..Failure::closing(what, error)
+        }
+    }
+
     /// A whole text or file could not be sent.
     pub(crate) fn sending(what: &str, error: &SendError) -> Failure {
         match error {
             SendError::Open(error) => Failure::opening(what, error),
+            SendError::Write(error) => Failure::writing(what, error),
             SendError::File { .. } | SendError::NotAFile { .. } => Failure::new(
                 Code::Stream,
                 error.to_string(),
-                "receivers saw the stream aborted; send it again",
+                "receivers saw the stream aborted; send it again once it can be read",
             ),
             SendError::FileChanged { .. } | SendError::FileModified { .. } => Failure::new(
                 Code::Stream,
                 error.to_string(),
-                "send it again once nothing writes to it",
+                "send it again once nothing writes to it, or as it is now: lkstream send --name NAME - < FILE",
             ),
-            _ => Failure::writing(what, error),
+            _ => Failure::closing(what, error),
         }
     }
 
@@ -174,6 +202,61 @@ impl Failure {
             _ => "-v shows more",
         };
         Failure::new(Code::Other, error.to_string(), remedy)
+    }
+}
+
+/// What to do about a payload that receivers would refuse.
+pub(crate) const TOO_LARGE_REMEDY: &str = "send it in parts, or raise --max-size here and at the receiver (other software than lkstream takes 5 GB)";
+
+/// What ended an incoming stream of this sender, in words for a person, and what to do about it.
+pub(crate) fn receiving(from: &str, error: &ReadError) -> (String, String) {
+    let again = format!("ask {from} to send it again");
+    match error {
+        ReadError::AbortedBySender { reason } if &**reason == CANCELLED => {
+            (format!("{from} cancelled it"), again)
+        }
+        ReadError::AbortedBySender { reason } => (format!("{from} aborted it: {reason}"), again),
+        ReadError::ConnectionLost(_) => (
+            error.to_string(),
+            format!("start the command again, and {again}"),
+        ),
+        ReadError::Limit(Limit::PayloadTooLarge { .. }) => (
+            error.to_string(),
+            "raise --max-size here, and at a sender that is lkstream".to_owned(),
+        ),
+        _ => (error.to_string(), again),
+    }
+}
+
+/// Why an incoming file was not stored, and what to do about it.
+pub(crate) fn storing(from: &str, error: &SaveError) -> (String, String) {
+    match error {
+        SaveError::Read(error) => receiving(from, error),
+        _ => (
+            error.to_string(),
+            format!("free some space or change --out, and ask {from} to send it again"),
+        ),
+    }
+}
+
+/// The reason with which a client of this library aborts a stream that it gives up.
+const CANCELLED: &str = "cancelled";
+
+/// What to do after the end of a room.
+fn after(reason: &Disconnected) -> &'static str {
+    match reason {
+        Disconnected::ByServer { reason, .. } => match reason {
+            DisconnectReason::DuplicateIdentity => "choose another --identity",
+            DisconnectReason::ParticipantRemoved => "ask whoever runs the room to let you in again",
+            DisconnectReason::RoomDeleted | DisconnectReason::RoomClosed => {
+                "start the command again for a new room of this name"
+            }
+            _ => "start the command again when the server is back",
+        },
+        Disconnected::SignallingLost { .. } | Disconnected::TransportLost { .. } => {
+            "check the network and the server, then start the command again"
+        }
+        _ => "start the command again",
     }
 }
 

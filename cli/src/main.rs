@@ -8,9 +8,11 @@ mod event;
 mod exit;
 mod interrupt;
 mod output;
+mod progress;
 mod recv;
 mod send;
 mod serve;
+mod size;
 mod token;
 
 use std::io::{IsTerminal, Write};

@@ -1,18 +1,23 @@
-//! Writes what a command has to say: JSON lines, lines for people, and progress bars on a terminal.
+//! Writes what a command has to say: JSON lines, lines for people, and progress on a terminal.
+//!
+//! What others chose (names, topics, identities, reasons) is made harmless here and nowhere else: in a line for people each
+//! [`Hazard`] is replaced, in JSON it is escaped.
 
-use std::io::{IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lkstream::files::{Hazard, printable};
 
 use crate::credentials::Admission;
 use crate::event::{Credential, Event};
 use crate::exit::Failure;
+use crate::progress::Progress;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Lines for people, bars on a terminal.
+    /// Lines for people, progress on a terminal.
     Human,
     /// One JSON object a line.
     Json,
@@ -39,21 +44,19 @@ pub(crate) enum Channel {
 pub(crate) struct Output {
     format: Format,
     channel: Channel,
-    bars: MultiProgress,
+    progress: Progress,
 }
 
 impl Output {
-    /// A voice; bars show only for people, and only on a terminal.
+    /// A voice; progress shows only for people.
     pub(crate) fn new(format: Format, channel: Channel) -> Output {
-        let target = if format == Format::Human && std::io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr_with_hz(10)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
         Output {
             format,
             channel,
-            bars: MultiProgress::with_draw_target(target),
+            progress: match format {
+                Format::Human => Progress::on_terminal(),
+                Format::Json => Progress::hidden(),
+            },
         }
     }
 
@@ -66,7 +69,7 @@ impl Output {
     pub(crate) fn emit(&self, event: &Event) {
         match self.format {
             Format::Json => match serde_json::to_string(event) {
-                Ok(line) => self.write(self.channel, &line),
+                Ok(line) => self.write(self.channel, &escaped(&line)),
                 Err(e) => tracing::error!("an event could not be written: {e}"),
             },
             Format::Human => {
@@ -75,7 +78,7 @@ impl Output {
                     _ => self.channel,
                 };
                 if let Some(line) = event.line() {
-                    self.write(channel, &line);
+                    self.write(channel, &printable(&line));
                 }
             }
         }
@@ -91,14 +94,14 @@ impl Output {
     /// A line only people need.
     pub(crate) fn say(&self, line: &str) {
         if self.is_human() {
-            self.write(self.channel, line);
+            self.write(self.channel, &printable(line));
         }
     }
 
     /// A line for people on standard error, beside a payload.
     pub(crate) fn note(&self, line: &str) {
         if self.is_human() {
-            self.write(Channel::Stderr, line);
+            self.write(Channel::Stderr, &printable(line));
         }
     }
 
@@ -128,7 +131,6 @@ impl Output {
 
     /// The last words of a failed command: one clear line on standard error, and an event for programs.
     pub(crate) fn fail(&self, failure: &Failure) {
-        let _ = self.bars.clear();
         if self.format == Format::Json {
             self.emit(&Event::Error {
                 code: failure.code.number(),
@@ -137,36 +139,17 @@ impl Output {
             });
         }
         if self.format == Format::Human || self.channel == Channel::Stdout {
-            self.write(Channel::Stderr, &format!("error: {failure}"));
+            self.write(Channel::Stderr, &printable(&format!("error: {failure}")));
         }
     }
 
-    /// A bar for one stream; invisible where it would be in the way.
-    pub(crate) fn bar(&self, name: &str, length: Option<u64>) -> ProgressBar {
-        let bar = self.bars.add(match length {
-            Some(length) => ProgressBar::new(length),
-            None => ProgressBar::no_length(),
-        });
-        let template = match length {
-            Some(_) => {
-                "  {prefix:.dim} {bar:30} {decimal_bytes:>9} of {decimal_total_bytes}  {decimal_bytes_per_sec:>10}"
-            }
-            None => "  {prefix:.dim} {spinner} {decimal_bytes:>9}  {decimal_bytes_per_sec:>10}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸ "));
-        }
-        let shown: String = crate::credentials::printable(name)
-            .chars()
-            .take(30)
-            .collect();
-        bar.set_prefix(shown);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
+    /// The line about what runs; invisible where it would be in the way.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     fn write(&self, channel: Channel, line: &str) {
-        self.bars.suspend(|| {
+        self.progress.suspend(|| {
             let _ = match channel {
                 Channel::Stdout => {
                     let mut out = std::io::stdout().lock();
@@ -176,6 +159,23 @@ impl Output {
             };
         });
     }
+}
+
+/// A line of JSON, which holds such characters in strings only, with each of them escaped.
+fn escaped(line: &str) -> String {
+    let mut escaped = String::with_capacity(line.len());
+    for (c, hazard) in Hazard::all(line) {
+        match hazard {
+            None => escaped.push(c),
+            Some(_) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string does not fail.
+                    let _ = write!(escaped, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    escaped
 }
 
 /// Lets through at most four progress events a second.
@@ -194,5 +194,24 @@ impl Pace {
             self.last = Some(now);
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn json_says_the_same_without_driving_a_terminal() {
+        let value = "a\u{1b}[2J\u{9b}2J\u{202e}b\u{e0041}\u{1f469}\u{200d}\u{1f680}\n";
+        let line = serde_json::to_string(&[value]).unwrap();
+        let escaped = escaped(&line);
+        assert!(Hazard::all(&escaped).all(|(_, hazard)| hazard.is_none()));
+        assert_eq!(
+            serde_json::from_str::<[String; 1]>(&escaped).unwrap(),
+            [value]
+        );
+        assert!(escaped.contains("\u{1f469}\u{200d}\u{1f680}"), "{escaped}");
     }
 }

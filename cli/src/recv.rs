@@ -10,14 +10,14 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use lkstream::{ByteReader, Content, Room, StreamInfo, TextReader, TopicFilter};
+use lkstream::{ByteReader, Room, StreamInfo, StreamLimits, TextReader, TopicFilter};
 
-use crate::credentials::{ServerFlags, printable, process_environment};
-use crate::event::{Direction, Event, Kind};
-use crate::exit::{Code, Failure};
+use crate::credentials::{ServerFlags, process_environment};
+use crate::event::{Direction, Event, Kind, name_of};
+use crate::exit::{Code, Failure, receiving, storing};
 use crate::interrupt::interrupted;
 use crate::output::{Output, Pace};
-use crate::{send, token};
+use crate::{send, size, token};
 use printer::{Ending, Printer};
 
 /// How long leaving may take: confirmations that are still queued go out.
@@ -37,12 +37,15 @@ pub(crate) struct Arguments {
     /// Topic to receive; may be repeated [default: every topic]
     #[arg(long)]
     topic: Vec<String>,
-    /// Folder for files, which must exist
+    /// Folder for files; it is made if it does not exist
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
     /// End after this many streams have ended [default: at Ctrl-C]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// Bytes that one stream may have, such as 20GB; larger ones fail
+    #[arg(long, value_name = "SIZE", default_value = send::MAX_SIZE, value_parser = size::parse)]
+    max_size: u64,
     /// Print events as JSON, one a line, on standard error
     #[arg(long)]
     pub(crate) json: bool,
@@ -59,7 +62,7 @@ enum Ended {
 /// Receives until the count is reached, the room ends or Ctrl-C comes.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let started = Instant::now();
-    check_folder(&arguments.out)?;
+    prepare_folder(&arguments.out, output)?;
     let default_identity = format!("recv-{:08x}", rand::random::<u32>());
     let admission = arguments.server.admit(
         &process_environment,
@@ -76,17 +79,20 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     if filters.is_empty() {
         filters.push(TopicFilter::Any);
     }
-    let mut builder = Room::builder(&admission.url, &admission.token);
+    let mut limits = StreamLimits::default();
+    limits.max_payload = arguments.max_size;
+    let mut builder = Room::builder(&admission.url, &admission.token).stream_limits(limits);
     for filter in &filters {
         builder = builder.texts(filter.clone()).bytes(filter.clone());
     }
     let mut interrupted = pin!(interrupted());
+    let joining = Instant::now();
     let room = tokio::select! {
         biased;
         () = &mut interrupted => return Err(Failure::interrupted()),
         room = builder.connect() => room.map_err(|error| Failure::connecting(&admission.shown_url, &error))?,
     };
-    send::joined(&room, &admission, started, output);
+    send::joined(&room, &admission, joining, output);
     if arguments.count.is_none() {
         output.say("waiting for streams, Ctrl-C ends it");
     }
@@ -110,26 +116,44 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     Ok(())
 }
 
-fn check_folder(out: &Path) -> Result<(), Failure> {
-    let shown = printable(&out.display().to_string());
+/// Makes the folder where there is none, and takes away what killed receivers left there.
+fn prepare_folder(out: &Path, output: &Output) -> Result<(), Failure> {
+    let shown = out.display();
     match std::fs::metadata(out) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::new(
-            Code::Other,
-            format!("{shown} is not a folder"),
-            "name a folder with --out",
-        )),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Failure::new(
-            Code::Other,
-            format!("the folder {shown} does not exist"),
-            "create it, or change --out",
-        )),
-        Err(e) => Err(Failure::new(
-            Code::Other,
-            format!("can't use the folder {shown}: {e}"),
-            "change --out",
-        )),
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => {
+            return Err(Failure::new(
+                Code::Other,
+                format!("{shown} is not a folder"),
+                "name a folder with --out",
+            ));
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(out).map_err(|e| {
+                Failure::new(
+                    Code::Other,
+                    format!("can't make the folder {shown}: {e}"),
+                    "make it, or change --out",
+                )
+            })?;
+        }
+        Err(e) => {
+            return Err(Failure::new(
+                Code::Other,
+                format!("can't use the folder {shown}: {e}"),
+                "change --out",
+            ));
+        }
     }
+    // What can't be listed can still be written to.
+    let removed = lkstream::files::remove_leftovers(out).unwrap_or(0);
+    if removed > 0 {
+        let files = if removed == 1 { "file" } else { "files" };
+        output.warn(format!(
+            "removed {removed} unfinished {files} that a killed receiver left in {shown}"
+        ));
+    }
+    Ok(())
 }
 
 /// Takes streams as they come; gives how many ended.
@@ -144,7 +168,7 @@ async fn receive(
     } else {
         Ending::Newline
     };
-    let printer = Printer::new(ending);
+    let printer = Printer::new(ending, output.progress().clone());
     let printer = &printer;
     let mut texts = futures_util::stream::select_all(
         filters
@@ -160,8 +184,10 @@ async fn receive(
         FuturesUnordered::new();
     let (mut ended, mut failed) = (0, 0);
     let (mut texts_open, mut files_open) = (true, true);
+    let mut ticks = tokio::time::interval(send::TICK);
     while texts_open || files_open || !active.is_empty() {
         tokio::select! {
+            _ = ticks.tick(), if !active.is_empty() => output.progress().tick(),
             Some(outcome) = active.next() => {
                 ended += 1;
                 if let Ended::Failed = outcome? {
@@ -181,14 +207,22 @@ async fn receive(
             },
         }
     }
+    let is_over = arguments.count != Some(ended);
     if failed > 0 {
+        let streams = if ended == 1 { "stream" } else { "streams" };
+        let failures = format!("{failed} of {ended} {streams} failed");
+        if is_over {
+            let reason = room.closed().await;
+            let cause = format!("the room ended: {reason}; {failures}");
+            return Err(Failure::new(Code::Stream, cause, "").because_of(&reason));
+        }
         return Err(Failure::new(
             Code::Stream,
-            format!("{failed} of {ended} streams failed"),
-            "ask for them to be sent again",
+            failures,
+            "ask for what failed to be sent again",
         ));
     }
-    if arguments.count != Some(ended) {
+    if is_over {
         return Err(Failure::disconnected(&room.closed().await));
     }
     Ok(ended)
@@ -197,13 +231,15 @@ async fn receive(
 async fn receive_file(reader: ByteReader, out: &Path, output: &Output) -> Result<Ended, Failure> {
     let started = Instant::now();
     let info = reader.info().clone();
-    output.emit(&opened(&info));
+    output.emit(&Event::opened(Direction::Incoming, &info, None));
     let (stream, from, name) = (info.id.to_string(), info.sender.to_string(), name_of(&info));
-    let bar = output.bar(name.as_deref().unwrap_or_default(), info.total_length);
+    let task = output
+        .progress()
+        .task(name.as_deref().unwrap_or_default(), info.total_length);
     let mut pace = Pace::default();
     let stored = reader
         .write_to_dir_with(out, |progress| {
-            bar.set_position(progress.read);
+            task.set_bytes(progress.read);
             if pace.is_due(Instant::now()) {
                 output.emit(&Event::Progress {
                     direction: Direction::Incoming,
@@ -214,7 +250,7 @@ async fn receive_file(reader: ByteReader, out: &Path, output: &Output) -> Result
             }
         })
         .await;
-    bar.finish_and_clear();
+    drop(task);
     match stored {
         Ok(stored) => {
             output.emit(&Event::Received {
@@ -230,7 +266,7 @@ async fn receive_file(reader: ByteReader, out: &Path, output: &Output) -> Result
             Ok(Ended::Complete)
         }
         Err(error) => {
-            output.emit(&failed(&info, error.to_string()));
+            output.emit(&failed(&info, storing(info.sender.as_str(), &error)));
             Ok(Ended::Failed)
         }
     }
@@ -243,12 +279,12 @@ async fn receive_text(
 ) -> Result<Ended, Failure> {
     let started = Instant::now();
     let info = reader.info().clone();
-    output.emit(&opened(&info));
+    output.emit(&Event::opened(Direction::Incoming, &info, None));
     let mut heading = || {
         output.say(&format!(
             "text from {}, topic {}:",
-            printable(info.sender.as_str()),
-            printable(info.topic.as_str())
+            info.sender.as_str(),
+            info.topic.as_str()
         ))
     };
     match printer.print(reader, &mut heading).await {
@@ -266,56 +302,32 @@ async fn receive_text(
             Ok(Ended::Complete)
         }
         Err(printer::Error::Read(error)) => {
-            output.emit(&failed(&info, error.to_string()));
+            output.emit(&failed(&info, receiving(info.sender.as_str(), &error)));
             Ok(Ended::Failed)
         }
         Err(printer::Error::Output(error)) => {
-            output.emit(&failed(&info, format!("standard output: {error}")));
-            Err(Failure::new(
+            let failure = Failure::new(
                 Code::Stream,
                 format!("can't write text to standard output: {error}"),
-                "what was printed is incomplete",
-            ))
+                "what was printed is incomplete: see to what reads it, and ask for the text again",
+            );
+            output.emit(&failed(
+                &info,
+                (failure.cause.clone(), failure.remedy.clone()),
+            ));
+            Err(failure)
         }
     }
 }
 
-fn opened(info: &StreamInfo) -> Event {
-    Event::Opened {
-        direction: Direction::Incoming,
-        stream: info.id.to_string(),
-        kind: kind_of(info),
-        topic: info.topic.to_string(),
-        name: name_of(info),
-        mime_type: info.mime_type.to_string(),
-        length: info.total_length,
-        from: Some(info.sender.to_string()),
-        to: Vec::new(),
-        attributes: info.attributes.clone(),
-    }
-}
-
-fn failed(info: &StreamInfo, reason: String) -> Event {
+fn failed(info: &StreamInfo, (reason, remedy): (String, String)) -> Event {
     Event::Failed {
         direction: Direction::Incoming,
         stream: info.id.to_string(),
-        kind: kind_of(info),
+        kind: Kind::of(info),
         name: name_of(info),
         from: Some(info.sender.to_string()),
         reason,
-    }
-}
-
-fn kind_of(info: &StreamInfo) -> Kind {
-    match info.content {
-        Content::Bytes { .. } => Kind::Bytes,
-        _ => Kind::Text,
-    }
-}
-
-fn name_of(info: &StreamInfo) -> Option<String> {
-    match &info.content {
-        Content::Bytes { name } => Some(name.clone()),
-        _ => None,
+        remedy,
     }
 }

@@ -8,23 +8,31 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
+use futures_util::{FutureExt, StreamExt};
 use lkstream::{
-    ByteOptions, Compress, Progress, Receipt, ReceiptStatus, Receipts, Room, Sent, TextOptions,
+    ByteOptions, Compress, Progress, Receipt, ReceiptStatus, Receipts, Room, Sent, StreamLimits,
+    TextOptions,
 };
 
 use crate::credentials::{Admission, ServerFlags, process_environment};
 use crate::duration;
-use crate::event::{Direction, Event, Kind, Status};
+use crate::event::{Direction, Event, Kind, Status, name_of};
 use crate::exit::{Code, Failure};
 use crate::interrupt::interrupted;
 use crate::output::{Output, Pace};
+use crate::progress::Task;
+use crate::size;
 use crate::token;
 use source::{Source, send};
 
 /// How long leaving may take when the command was interrupted: receivers learn that the stream was cut.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What a stream may have unless something else is said: what every receiver takes (protocol.md §5.6).
+pub(crate) const MAX_SIZE: &str = "5GB";
+/// Between two looks at the progress, in which nothing may have moved.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// Arguments of `lkstream send`.
 #[derive(clap::Args, Debug, Default)]
@@ -60,6 +68,9 @@ pub(crate) struct Arguments {
     /// How long to stay after everything was delivered, for receivers to confirm
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = duration::parse)]
     pub(crate) linger: Duration,
+    /// Bytes that one stream may have, such as 20GB; receivers have this limit, too, and take 5 GB by default
+    #[arg(long, value_name = "SIZE", default_value = MAX_SIZE, value_parser = size::parse)]
+    pub(crate) max_size: u64,
     /// Print events as JSON, one a line, on standard output
     #[arg(long)]
     pub(crate) json: bool,
@@ -103,10 +114,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     )?;
     if arguments.to.contains(&admission.identity) {
         return Err(Failure::usage(
-            format!(
-                "{} is the sender itself",
-                crate::credentials::printable(&admission.identity)
-            ),
+            format!("{} is the sender itself", &admission.identity),
             "choose another --identity, or leave it out of --to",
         ));
     }
@@ -115,7 +123,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     let room = tokio::select! {
         biased;
         () = &mut interrupted => return Err(Failure::interrupted()),
-        room = join(&admission, output) => room?,
+        room = join(&admission, arguments.max_size, output) => room?,
     };
     let mut session = Session {
         room: &room,
@@ -133,6 +141,13 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     };
     let streams = session.names.len() as u64;
     drop(session);
+    // Where the room ended, that is why the stream did, and what to do about.
+    let result = match (result, room.closed().now_or_never()) {
+        (Err(failure), Some(reason)) if failure.code == Code::Stream => {
+            Err(failure.because_of(&reason))
+        }
+        (result, _) => result,
+    };
     let _ = tokio::time::timeout(FAREWELL, room.close()).await;
     result?;
     output.emit(&Event::Done {
@@ -143,9 +158,13 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
 }
 
 /// Joins the room and says so.
-pub(crate) async fn join(admission: &Admission, output: &Output) -> Result<Room, Failure> {
+async fn join(admission: &Admission, max_size: u64, output: &Output) -> Result<Room, Failure> {
     let started = Instant::now();
-    let room = Room::connect(&admission.url, &admission.token)
+    let mut limits = StreamLimits::default();
+    limits.max_payload = max_size;
+    let room = Room::builder(&admission.url, &admission.token)
+        .stream_limits(limits)
+        .connect()
         .await
         .map_err(|error| Failure::connecting(&admission.shown_url, &error))?;
     joined(&room, admission, started, output);
@@ -180,28 +199,33 @@ struct Session<'a> {
 impl Session<'_> {
     async fn run(&mut self, sources: Vec<Source>) -> Result<(), Failure> {
         self.wait().await?;
-        for source in sources {
-            let mut sending = pin!(send(self.room, self.arguments, self.output, source));
+        // All at once, so that the progress is of all.
+        let tasks: Vec<Option<Task>> = sources
+            .iter()
+            .map(|source| source.task(self.output))
+            .collect();
+        let mut ticks = tokio::time::interval(TICK);
+        for (source, task) in sources.into_iter().zip(tasks) {
+            let mut sending = pin!(send(self.room, self.arguments, self.output, source, task));
             let sent = loop {
                 // Receipts of earlier streams arrive while later ones are sent.
                 tokio::select! {
                     sent = &mut sending => break sent?,
+                    _ = ticks.tick() => self.output.progress().tick(),
                     Some(receipt) = self.receipts.next() => note(
                         receipt, self.output, &self.names, &mut self.finals, &self.arguments.to, &mut self.refused,
                     ),
                 }
             };
-            self.names.insert(sent.info.id.to_string(), name_of(&sent));
+            self.names
+                .insert(sent.info.id.to_string(), name_of(&sent.info));
             self.receipts.push(sent.receipts);
         }
         self.linger().await;
         match self.refused.take() {
             Some(who) => Err(Failure::new(
                 Code::Stream,
-                format!(
-                    "{} could not receive everything",
-                    crate::credentials::printable(&who)
-                ),
+                format!("{} could not receive everything", &who),
                 "look at the receiver's own message, then send it again",
             )),
             None => Ok(()),
@@ -246,7 +270,7 @@ impl Session<'_> {
                 let who = if who.is_empty() {
                     "nobody else".to_owned()
                 } else {
-                    crate::credentials::printable(&who.join(", "))
+                    who.join(", ")
                 };
                 let verb = if who == "nobody else" {
                     "joined"
@@ -323,13 +347,5 @@ fn note(
     });
     if receipt.is_final() {
         finals.insert((stream, from));
-    }
-}
-
-/// The name of a stream of bytes.
-fn name_of(sent: &Sent) -> Option<String> {
-    match &sent.info.content {
-        lkstream::Content::Bytes { name } => Some(name.clone()),
-        _ => None,
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, LoopbackCandidates, Server};
 
 use crate::config::{FileSettings, parse_keys};
-use crate::credentials::{Environment, printable, process_environment};
+use crate::credentials::{Environment, process_environment};
 use crate::event::Event;
 use crate::exit::Failure;
 use crate::interrupt::interrupted;
@@ -76,7 +76,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
         keys: plan.keys.clone(),
         dev: arguments.dev,
     });
-    let keys = printable(&plan.keys.join(", "));
+    let keys = &plan.keys.join(", ");
     let wherefrom = if bind.is_unspecified() {
         "all interfaces".to_owned()
     } else {
@@ -165,14 +165,14 @@ fn plan(arguments: &Arguments, environment: Environment) -> Result<Plan, Failure
             if !config.bind.is_loopback() {
                 warnings.push(format!(
                     "the secret of key {} is the well-known one of development, and others can reach {}: anybody can join",
-                    printable(key),
+                    key,
                     config.bind
                 ));
             }
         } else if secret.len() < SECRET_BYTES {
             warnings.push(format!(
                 "the secret of key {} has {} bytes; under {SECRET_BYTES} it may be guessed",
-                printable(key),
+                key,
                 secret.len()
             ));
         }

@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use lkstream_proto::token::{self, Claims};
 
-use crate::credentials::{
-    KeyFlags, KeyPair, Source, Sourced, no_credentials, printable, process_environment,
-};
+use crate::credentials::{KeyFlags, KeyPair, Source, Sourced, no_credentials, process_environment};
 use crate::duration;
 use crate::event::Event;
 use crate::exit::{Code, Failure};
@@ -28,7 +26,7 @@ pub(crate) struct Arguments {
     /// Name to show for its bearer
     #[arg(long)]
     name: Option<String>,
-    /// How long it opens the room: seconds, or 90s, 5m, 6h
+    /// How long it opens the room: seconds, or with a unit, such as 90s, 5m, 6h
     #[arg(long, value_name = "TIME", default_value = "6h", value_parser = duration::parse)]
     valid_for: Duration,
     /// Print the token as a JSON event
@@ -54,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     )?;
     output.note(&format!(
         "signed with key {} ({}), valid for {}",
-        printable(&pair.key.value),
+        &pair.key.value,
         pair.key.source,
         duration::words(arguments.valid_for)
     ));
@@ -80,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
             Failure::new(
                 Code::Other,
                 format!("the token could not be printed: {e}"),
-                "",
+                "see to what standard output is connected to",
             )
         })
 }
@@ -94,10 +92,10 @@ pub(crate) fn sign(
     valid_for: Duration,
     now: SystemTime,
 ) -> Result<String, Failure> {
-    if valid_for.is_zero() {
+    if valid_for < Duration::from_secs(1) {
         return Err(Failure::usage(
-            "a token that is valid for no time opens nothing",
-            "give --valid-for at least 1s",
+            "a token is valid for a second at least",
+            "give --valid-for 1s or more",
         ));
     }
     let mut claims = Claims::join(identity, room, now, valid_for);

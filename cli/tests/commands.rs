@@ -234,7 +234,14 @@ fn what_cannot_be_sent_or_stored_is_said_before_connecting() {
     for (arguments, wanted) in [
         (["send", missing].as_slice(), "does not exist"),
         (&["send", folder], "is a directory"),
-        (&["recv", "--out", missing], "does not exist; create it"),
+        (
+            &[
+                "recv",
+                "--out",
+                concat!(env!("CARGO_BIN_EXE_lkstream"), "/below"),
+            ],
+            "can't use the folder",
+        ),
         (
             &["recv", "--out", env!("CARGO_BIN_EXE_lkstream")],
             "is not a folder",

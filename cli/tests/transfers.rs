@@ -9,21 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Lkstream, Served, command, files, noise};
-
-fn events(lines: &str, name: &str) -> Vec<Value> {
-    lines
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|event| event["event"] == name)
-        .collect()
-}
-
-fn write(folder: &Path, name: &str, content: &[u8]) -> String {
-    let path = folder.join(name);
-    std::fs::write(&path, content).unwrap();
-    path.to_str().unwrap().to_owned()
-}
+use support::{Lkstream, Served, command, events, files, noise, write};
 
 #[test]
 fn files_arrive_and_are_confirmed() {

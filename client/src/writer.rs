@@ -22,7 +22,7 @@ use crate::{OpenError, Payload, Progress};
 const COPY_BYTES: usize = 60_000;
 
 /// What receivers are told about a writer that was dropped.
-const DROPPED: &str = "the sender's writer was dropped before its close";
+const DROPPED: &str = "cancelled";
 
 /// The part of a writer that text and bytes share. Dropping it before the close aborts the stream.
 pub(crate) struct Outgoing {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::event::size;
 use crate::exit::{Code, Failure};
+use crate::size;
 
 /// Made, written and hashed at a time, in bytes.
 const BLOCK: usize = 1 << 20;
@@ -89,7 +89,7 @@ impl Noise {
                 format!("the file could not be made: {e}"),
                 format!(
                     "the demo needs {} of free space, set TMPDIR to a folder that has it",
-                    size(2 * self.length)
+                    size::words(2 * self.length)
                 ),
             )
         })?;

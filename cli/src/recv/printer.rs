@@ -9,9 +9,12 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use lkstream::files::Hazard;
 use lkstream::{ReadError, TextReader};
 use tokio::io::{AsyncWriteExt, Stdout};
 use tokio::sync::{Mutex, MutexGuard};
+
+use crate::progress::Progress;
 
 /// A stream that pauses for this long lets others speak.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -54,6 +57,7 @@ pub(super) struct Printer {
 /// Who has it has the floor.
 struct Screen {
     out: Stdout,
+    progress: Progress,
     ending: Ending,
     is_terminal: bool,
     at_line_start: bool,
@@ -61,11 +65,12 @@ struct Screen {
 
 impl Printer {
     /// A printer on standard output.
-    pub(super) fn new(ending: Ending) -> Printer {
+    pub(super) fn new(ending: Ending, progress: Progress) -> Printer {
         let is_terminal = std::io::stdout().is_terminal();
         let ending = if is_terminal { Ending::Newline } else { ending };
         let screen = Screen {
             out: tokio::io::stdout(),
+            progress,
             ending,
             is_terminal,
             at_line_start: true,
@@ -168,12 +173,17 @@ impl Screen {
             return Ok(());
         }
         self.at_line_start = text.ends_with('\n');
-        if self.is_terminal {
-            self.out.write_all(harmless(text).as_bytes()).await?;
-        } else {
+        if !self.is_terminal {
             self.out.write_all(text.as_bytes()).await?;
+            return self.out.flush().await;
         }
-        self.out.flush().await
+        self.progress.hold();
+        self.out.write_all(harmless(text).as_bytes()).await?;
+        self.out.flush().await?;
+        if self.at_line_start {
+            self.progress.release();
+        }
+        Ok(())
     }
 
     /// Ends the line that another text, or a failed one, left open.
@@ -190,16 +200,14 @@ impl Screen {
     }
 }
 
-/// Text that can't drive the terminal: control characters of others are replaced.
+/// Text that can't drive the terminal: control characters of others are replaced. What only hides or turns letters stays,
+/// since a text may need it.
 fn harmless(text: &str) -> String {
-    text.chars()
-        .filter(|c| *c != '\r')
-        .map(|c| {
-            if c.is_control() && !matches!(c, '\n' | '\t') {
-                '\u{fffd}'
-            } else {
-                c
-            }
+    Hazard::all(text)
+        .filter(|(c, _)| *c != '\r')
+        .map(|(c, hazard)| match hazard {
+            Some(Hazard::Control) if !matches!(c, '\n' | '\t') => '\u{fffd}',
+            _ => c,
         })
         .collect()
 }

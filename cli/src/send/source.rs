@@ -1,11 +1,11 @@
 //! What is sent: a file, a text, or standard input as it arrives.
 
-use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use lkstream::StreamInfo;
+use lkstream_proto::id::StreamId;
 use tokio::io::AsyncReadExt;
 
 use super::{
@@ -13,6 +13,8 @@ use super::{
     Pace,
 };
 use super::{Progress, Room, Sent, TextOptions};
+use crate::exit::TOO_LARGE_REMEDY;
+use crate::progress::Task;
 
 /// Topic of files and bytes, as the peers expect it.
 const FILES: &str = "files";
@@ -27,7 +29,7 @@ const READ_BYTES: usize = 64 << 10;
 /// One stream to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A file, checked to be one and readable.
+    /// A file, checked to be one, readable and not too large. What its metadata says of its length is a hint.
     File {
         path: PathBuf,
         name: String,
@@ -69,17 +71,17 @@ impl Source {
         arguments
             .files
             .iter()
-            .map(|path| Source::file(path, arguments.name.as_deref()))
+            .map(|path| Source::file(path, arguments.name.as_deref(), arguments.max_size))
             .collect()
     }
 
-    fn file(path: &Path, name: Option<&str>) -> Result<Source, Failure> {
+    fn file(path: &Path, name: Option<&str>, max_size: u64) -> Result<Source, Failure> {
         if is_input(path) {
             return Ok(Source::Bytes {
                 name: name.unwrap_or("stdin").to_owned(),
             });
         }
-        let shown = crate::credentials::printable(&path.display().to_string());
+        let shown = path.display();
         let unusable = |cause: String, remedy: &str| Err(Failure::new(Code::Other, cause, remedy));
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
@@ -102,7 +104,16 @@ impl Source {
         if !metadata.is_file() {
             return unusable(
                 format!("{shown} is not a regular file"),
-                "pipe it in: lkstream send - --name NAME",
+                "pipe it in: lkstream send - --name NAME < FILE",
+            );
+        }
+        if metadata.len() > max_size {
+            return unusable(
+                format!(
+                    "{shown} has {} bytes, and a stream takes {max_size} at most",
+                    metadata.len()
+                ),
+                TOO_LARGE_REMEDY,
             );
         }
         if let Err(e) = std::fs::File::open(path) {
@@ -133,12 +144,17 @@ impl Source {
         }
     }
 
-    fn length(&self) -> Option<u64> {
-        match self {
-            Source::File { length, .. } => Some(*length),
-            Source::Text(text) => Some(text.len() as u64),
-            Source::Bytes { .. } | Source::TextInput => None,
-        }
+    /// Its part of the progress; none where a person types what is sent.
+    pub(super) fn task(&self, output: &Output) -> Option<Task> {
+        let (label, length) = match self {
+            Source::File { name, length, .. } => (name.as_str(), Some(*length)),
+            Source::Bytes { name } => (name.as_str(), None),
+            Source::Text(text) => ("text", Some(text.len() as u64)),
+            Source::TextInput => ("text", None),
+        };
+        let is_typed = matches!(self, Source::Bytes { .. } | Source::TextInput)
+            && std::io::stdin().is_terminal();
+        (!is_typed).then(|| output.progress().task(label, length))
     }
 }
 
@@ -152,49 +168,37 @@ pub(super) async fn send(
     arguments: &Arguments,
     output: &Output,
     source: Source,
+    task: Option<Task>,
 ) -> Result<Sent, Failure> {
     let started = Instant::now();
-    let stream = random_id();
-    let (kind, name, length) = (
-        source.kind(),
-        source.name().map(str::to_owned),
-        source.length(),
-    );
+    let stream = StreamId::generate(rand::random()).to_string();
+    let (kind, name) = (source.kind(), source.name().map(str::to_owned));
     let topic = arguments
         .topic
         .as_deref()
         .unwrap_or(if kind == Kind::Text { CHAT } else { FILES });
     let what = match (kind, &name) {
-        (Kind::Bytes, Some(name)) => crate::credentials::printable(name),
+        (Kind::Bytes, Some(name)) => name.clone(),
         _ => "the text".to_owned(),
     };
-    output.emit(&Event::Opened {
-        direction: Direction::Outgoing,
-        stream: stream.clone(),
-        kind,
-        topic: topic.to_owned(),
-        name: name.clone(),
-        mime_type: if kind == Kind::Text {
-            "text/plain"
-        } else {
-            "application/octet-stream"
+    let task = Arc::new(task);
+    let on_open = {
+        let (output, task, to) = (output.clone(), task.clone(), arguments.to.clone());
+        move |info: &StreamInfo| {
+            if let Some(task) = &*task {
+                task.set_length(info.total_length);
+            }
+            output.emit(&Event::opened(Direction::Outgoing, info, Some(to.clone())));
         }
-        .to_owned(),
-        length,
-        from: None,
-        to: arguments.to.clone(),
-        attributes: BTreeMap::new(),
-    });
-    let bar = Bar {
-        bar: output.bar(&what, length),
     };
-    let on_progress = report(output, &stream, length, &bar.bar);
+    let on_progress = report(output, &stream, task.clone());
     let sent = match &source {
         Source::Text(_) | Source::TextInput => {
             let mut options = TextOptions::new(topic)
                 .id(stream.as_str())
                 .confirmed()
                 .compress(arguments.compress.into())
+                .on_open(on_open)
                 .on_progress(on_progress);
             for to in &arguments.to {
                 options = options.to(to.as_str());
@@ -212,6 +216,7 @@ pub(super) async fn send(
                 .id(stream.as_str())
                 .confirmed()
                 .compress(arguments.compress.into())
+                .on_open(on_open)
                 .on_progress(on_progress);
             if let Some(name) = name.as_deref() {
                 options = options.name(name);
@@ -228,7 +233,7 @@ pub(super) async fn send(
             }
         }
     };
-    drop(bar);
+    drop(task);
     match sent {
         Ok(sent) => {
             let seconds = started.elapsed().as_secs_f64();
@@ -251,6 +256,7 @@ pub(super) async fn send(
                     name,
                     from: None,
                     reason,
+                    remedy: failure.remedy.clone(),
                 });
             }
             Err(failure)
@@ -258,28 +264,18 @@ pub(super) async fn send(
     }
 }
 
-/// Takes its bar away, however the stream ends.
-struct Bar {
-    bar: ProgressBar,
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-/// Moves the bar, and tells programs now and then.
+/// Moves the line of progress, and tells programs now and then.
 fn report(
     output: &Output,
     stream: &str,
-    length: Option<u64>,
-    bar: &ProgressBar,
+    task: Arc<Option<Task>>,
 ) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
-    let (output, stream, bar) = (output.clone(), stream.to_owned(), bar.clone());
-    let pace = Arc::new(Mutex::new(Pace::default()));
+    let (output, stream) = (output.clone(), stream.to_owned());
+    let pace = Mutex::new(Pace::default());
     move |progress| {
-        bar.set_position(progress.acknowledged);
+        if let Some(task) = &*task {
+            task.set_bytes(progress.acknowledged);
+        }
         let is_due = pace
             .lock()
             .is_ok_and(|mut pace| pace.is_due(Instant::now()));
@@ -288,7 +284,7 @@ fn report(
                 direction: Direction::Outgoing,
                 stream: stream.clone(),
                 bytes: progress.acknowledged,
-                length,
+                length: progress.total,
             });
         }
     }
@@ -312,7 +308,7 @@ async fn send_byte_input(room: &Room, options: ByteOptions, what: &str) -> Resul
         }
     }
     tokio::time::sleep(AFTER_INPUT).await;
-    writer.close().await.map_err(|e| Failure::writing(what, &e))
+    writer.close().await.map_err(|e| Failure::closing(what, &e))
 }
 
 async fn send_text_input(room: &Room, options: TextOptions) -> Result<Sent, Failure> {
@@ -341,7 +337,7 @@ async fn send_text_input(room: &Room, options: TextOptions) -> Result<Sent, Fail
     }
     tokio::time::sleep(AFTER_INPUT).await;
     text.finish().map_err(not_text)?;
-    writer.close().await.map_err(|e| Failure::writing(what, &e))
+    writer.close().await.map_err(|e| Failure::closing(what, &e))
 }
 
 fn unreadable(error: &std::io::Error) -> Failure {
@@ -392,20 +388,6 @@ impl Utf8 {
             Err(self.done)
         }
     }
-}
-
-/// A random UUID (RFC 9562 §5.4), the form of stream ids that other clients use.
-pub(super) fn random_id() -> String {
-    let bits = rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
 }
 
 #[cfg(test)]

@@ -191,11 +191,20 @@ impl Lkstream {
     /// Sends SIGINT, as Ctrl-C does.
     #[cfg(unix)]
     pub fn interrupt(&self) {
+        self.signal("INT");
+    }
+
+    #[cfg(unix)]
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
+            .args([&format!("-{name}"), &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for the end.
@@ -293,13 +302,10 @@ impl Served {
         out: &Path,
         arguments: &[&str],
     ) -> Lkstream {
-        let mut all = vec![
-            "--json",
-            "--identity",
-            "bob",
-            "--out",
-            out.to_str().unwrap(),
-        ];
+        let mut all = vec!["--json", "--out", out.to_str().unwrap()];
+        if !arguments.contains(&"--identity") {
+            all.extend(["--identity", "bob"]);
+        }
         all.extend_from_slice(arguments);
         let mut receiver = Lkstream::start(change(self.client("recv", &all)));
         receiver.wait_for_event("joined");
@@ -328,6 +334,22 @@ pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
         .collect();
     files.sort();
     files
+}
+
+/// The events of this name among lines.
+pub fn events(lines: &str, name: &str) -> Vec<Value> {
+    lines
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|event| event["event"] == name)
+        .collect()
+}
+
+/// Writes a file and gives its path.
+pub fn write(folder: &Path, name: &str, content: &[u8]) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 /// Bytes that do not repeat soon.

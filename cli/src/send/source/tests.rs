@@ -6,6 +6,7 @@ fn files(paths: &[&Path], name: Option<&str>) -> Result<Vec<Source>, Failure> {
     Source::all(&Arguments {
         files: paths.iter().map(|path| (*path).to_owned()).collect(),
         name: name.map(str::to_owned),
+        max_size: 3,
         ..Arguments::default()
     })
 }
@@ -56,6 +57,16 @@ fn files_are_checked_first() {
             length: 3
         }]
     );
+    let large = dir.path().join("large");
+    std::fs::write(&large, "abcd").unwrap();
+    let refused = files(&[&large], None).unwrap_err();
+    assert!(
+        refused
+            .cause
+            .ends_with("has 4 bytes, and a stream takes 3 at most")
+            && refused.remedy.contains("--max-size"),
+        "{refused}"
+    );
     let missing = files(&[&dir.path().join("none")], None).unwrap_err();
     assert!(missing.cause.ends_with("does not exist"), "{missing}");
     let directory = files(&[dir.path()], None).unwrap_err();
@@ -88,14 +99,4 @@ fn texts_come_from_the_line_or_from_standard_input() {
     assert_eq!(text("-"), [Source::TextInput]);
     assert_eq!(text(""), [Source::Text(String::new())]);
     assert_eq!(text("hello"), [Source::Text("hello".into())]);
-}
-
-#[test]
-fn ids_are_uuids_of_version_4() {
-    for _ in 0..100 {
-        let id = random_id();
-        assert_eq!(id.len(), 36);
-        assert_eq!(&id[14..15], "4", "{id}");
-        assert!("89ab".contains(&id[19..20]), "{id}");
-    }
 }
