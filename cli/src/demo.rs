@@ -8,7 +8,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
-use lkstream::{ByteOptions, Room, StreamLimits, TextOptions};
+use lkstream::{ByteOptions, Room, TextOptions};
 use lkstream_proto::token::{Claims, sign};
 use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, Server};
 
@@ -16,7 +16,7 @@ use crate::event::{Direction, Event, Kind, time};
 use crate::exit::{Code, Failure};
 use crate::interrupt::interrupted;
 use crate::output::{Output, Pace};
-use crate::size;
+use crate::{send, size};
 use noise::{Digest, Noise};
 
 /// The room of the demo.
@@ -95,8 +95,7 @@ async fn perform(arguments: &Arguments, output: &Output, folder: &Path) -> Resul
     );
 
     // The file may be as large as was asked for.
-    let mut limits = StreamLimits::default();
-    limits.max_payload = u64::MAX;
+    let limits = send::limits(u64::MAX);
     let bob_joins = async {
         let builder = Room::builder(&url, &token("bob")?)
             .stream_limits(limits.clone())

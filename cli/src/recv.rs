@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use lkstream::{ByteReader, Room, StreamInfo, StreamLimits, TextReader, TopicFilter};
+use lkstream::{ByteReader, Room, StreamInfo, TextReader, TopicFilter};
 
 use crate::credentials::{ServerFlags, process_environment};
 use crate::event::{Direction, Event, Kind, name_of};
@@ -79,9 +79,8 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     if filters.is_empty() {
         filters.push(TopicFilter::Any);
     }
-    let mut limits = StreamLimits::default();
-    limits.max_payload = arguments.max_size;
-    let mut builder = Room::builder(&admission.url, &admission.token).stream_limits(limits);
+    let mut builder = Room::builder(&admission.url, &admission.token)
+        .stream_limits(send::limits(arguments.max_size));
     for filter in &filters {
         builder = builder.texts(filter.clone()).bytes(filter.clone());
     }

@@ -157,13 +157,19 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     Ok(())
 }
 
+/// The limits of a client that takes streams of this size, in bytes.
+pub(crate) fn limits(max_size: u64) -> StreamLimits {
+    StreamLimits {
+        max_payload: max_size,
+        ..StreamLimits::default()
+    }
+}
+
 /// Joins the room and says so.
 async fn join(admission: &Admission, max_size: u64, output: &Output) -> Result<Room, Failure> {
     let started = Instant::now();
-    let mut limits = StreamLimits::default();
-    limits.max_payload = max_size;
     let room = Room::builder(&admission.url, &admission.token)
-        .stream_limits(limits)
+        .stream_limits(limits(max_size))
         .connect()
         .await
         .map_err(|error| Failure::connecting(&admission.shown_url, &error))?;
