@@ -1,4 +1,5 @@
-//! The README's Rust, as it stands there: each block is found in this file and does what the README says. `ci/readme` runs its commands.
+//! The Rust of README.md and docs/migrating.md, as it stands there: each block is found in this file, and runs. `ci/readme` runs the
+//! README's commands.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -21,18 +22,16 @@ fn lines(text: &str) -> Vec<&str> {
         .collect()
 }
 
-#[test]
-fn every_block_of_rust_in_the_readme_is_in_this_file() {
-    let readme = include_str!("../../README.md");
+fn check_blocks(name: &str, text: &str, least: usize) {
     let here = lines(include_str!("readme.rs"));
-    let blocks: Vec<&str> = readme
+    let blocks: Vec<&str> = text
         .split("```rust\n")
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
     assert!(
-        blocks.len() >= 4,
-        "the README has {} blocks of Rust",
+        blocks.len() >= least,
+        "{name} has {} blocks of Rust",
         blocks.len()
     );
     for block in blocks {
@@ -40,10 +39,17 @@ fn every_block_of_rust_in_the_readme_is_in_this_file() {
         assert!(
             here.windows(block.len())
                 .any(|window| window == block.as_slice()),
-            "this file does not have\n{}",
+            "of {name} this file does not have\n{}",
             block.join("\n")
         );
     }
+}
+
+#[test]
+fn every_block_of_rust_is_in_this_file() {
+    check_blocks("README.md", include_str!("../../README.md"), 4);
+    let migrating = include_str!("../../docs/migrating.md");
+    check_blocks("docs/migrating.md", migrating, 1);
 }
 
 fn token(identity: &str) -> String {
@@ -75,6 +81,19 @@ async fn receive(url: String, token: String, ready: oneshot::Sender<()>) -> Outc
     while let Some(file) = files.next().await {
         let stored = file.write_to_dir("inbox").await?;
         println!("{}", stored.path.display());
+    }
+    Ok(())
+}
+
+#[rustfmt::skip]
+async fn chat(url: String, token: String, ready: oneshot::Sender<()>) -> Outcome {
+    let room = Room::connect(&url, &token).await?;
+    room.send_text("hello", TextOptions::new("lk.chat")).await?;
+    let mut texts = room.text_streams("lk.chat");
+    let _ = ready.send(()); // test
+    while let Some(text) = texts.next().await {
+        let sender = text.info().sender.clone();
+        println!("{sender}: {}", text.read_all(1 << 20).await?);
     }
     Ok(())
 }
@@ -127,7 +146,17 @@ async fn the_rust_of_the_readme_does_what_it_says() -> Outcome {
     tokio::time::timeout(LIMIT, send(server.url(), token("alice"))).await??;
     let text = tokio::time::timeout(LIMIT, texts.next()).await?.unwrap();
     assert_eq!(text.read_all(1000).await?, "hello, room");
+    let url = server.url();
+    let (ready, is_ready) = oneshot::channel();
+    let chatting = tokio::spawn(async move {
+        let ended = chat(url, token("dave"), ready).await;
+        ended.map_err(|e| e.to_string())
+    });
+    let text = tokio::time::timeout(LIMIT, texts.next()).await?.unwrap();
+    assert_eq!(text.read_all(1000).await?, "hello");
+    tokio::time::timeout(LIMIT, is_ready).await??;
     server.shutdown().await;
+    tokio::time::timeout(LIMIT, chatting).await???;
     tokio::time::timeout(LIMIT, receiving).await???;
     assert_eq!(std::fs::read("inbox/report.pdf")?, vec![7; 100_000]);
     Ok(())
