@@ -75,6 +75,20 @@ pub enum JoinError {
         /// Bytes allowed.
         limit: usize,
     },
+    /// More about the client than allowed.
+    #[error("client_info of {size} bytes, at most {limit} allowed")]
+    ClientInfo {
+        /// Its bytes.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// More fields than allowed, which would take far more memory decoded than encoded.
+    #[error("join_request has more than {limit} fields")]
+    TooManyFields {
+        /// Fields allowed.
+        limit: usize,
+    },
     /// A compression we do not know.
     #[error("join_request has the unknown compression {compression}")]
     UnknownCompression {

@@ -44,6 +44,13 @@ pub const SIGNAL_FIELDS: usize = 32_768;
 /// Bytes of a join request after inflation at most (protocol.md §2.3).
 pub const JOIN_REQUEST_BYTES: usize = 1024 * 1024;
 
+/// Bytes of what a client says about itself in a join request at most (`client_info`). Ours: a dozen short texts and
+/// numbers, which official clients need 200 bytes for.
+pub const CLIENT_INFO_BYTES: usize = 4096;
+
+/// Capabilities of a client that a server shows to the others at most. Ours: two are known (protocol.md §2.6).
+pub const CAPABILITIES: usize = 32;
+
 /// Declared or received bytes of one stream at most, by default (protocol.md §5.6).
 pub const STREAM_BYTES: u64 = 5_000_000_000;
 

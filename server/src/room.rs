@@ -199,6 +199,10 @@ impl Room {
         let id = self.seat();
         let sid = ParticipantSid::generate(joining.random);
         let unix = self.unix_time(now);
+        let mut capabilities = joining.client.capabilities;
+        capabilities.sort_unstable();
+        capabilities.dedup();
+        capabilities.truncate(wire::CAPABILITIES);
         let info = ParticipantInfo {
             sid: sid.as_str().to_owned(),
             identity: joining.identity.as_str().to_owned(),
@@ -213,7 +217,7 @@ impl Room {
             joined_at_ms: millis(unix),
             kind_details: joining.kind_details,
             client_protocol: joining.client.client_protocol,
-            capabilities: joining.client.capabilities,
+            capabilities,
             ..ParticipantInfo::default()
         };
         let deadline = now + self.options.limits.connect_timeout;

@@ -15,9 +15,10 @@ use prost::Message as _;
 
 use super::{Join, JoinError, Mode, Resume};
 use crate::id::{ParticipantSid, RoomName};
-use crate::limits::JOIN_REQUEST_BYTES;
+use crate::limits::{CLIENT_INFO_BYTES, JOIN_REQUEST_BYTES, SIGNAL_FIELDS};
 use crate::participant::ClientInfo;
 use crate::signal::{ReconnectReason, SessionDescription, SyncState};
+use crate::wire::Fields;
 
 /// Writes padding, as the official clients do, and reads with or without it.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -94,6 +95,46 @@ fn check_size(bytes: usize) -> Result<(), JoinError> {
     Ok(())
 }
 
+/// Tags of [`JoinRequest`] that the check looks into.
+const CLIENT_INFO: u32 = 1;
+const SYNC_STATE: u32 = 10;
+
+/// Refuses what would take far more memory decoded than encoded: an element of a list may be a single byte.
+fn check_fields(plain: &[u8]) -> Result<(), JoinError> {
+    let mut fields = 0;
+    let mut count = |more: usize| {
+        fields += more;
+        if fields > SIGNAL_FIELDS {
+            return Err(JoinError::TooManyFields {
+                limit: SIGNAL_FIELDS,
+            });
+        }
+        Ok(())
+    };
+    let mut client_info = 0;
+    for field in Fields::new(plain) {
+        let field = field.map_err(|_| JoinError::Malformed)?;
+        count(1)?;
+        match field.tag {
+            CLIENT_INFO => client_info += field.block().len(),
+            SYNC_STATE => {
+                for field in Fields::new(field.block()) {
+                    field.map_err(|_| JoinError::Malformed)?;
+                    count(1)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    if client_info > CLIENT_INFO_BYTES {
+        return Err(JoinError::ClientInfo {
+            size: client_info,
+            limit: CLIENT_INFO_BYTES,
+        });
+    }
+    Ok(())
+}
+
 pub(super) fn decode(text: &str) -> Result<Join, JoinError> {
     // The limit is on the inflated form; what is larger already here cannot meet it either.
     check_size(text.len() / 4 * 3)?;
@@ -105,6 +146,7 @@ pub(super) fn decode(text: &str) -> Result<Join, JoinError> {
         GZIP => gunzip(&wrapped.join_request)?,
         compression => return Err(JoinError::UnknownCompression { compression }),
     };
+    check_fields(&plain)?;
     let request = JoinRequest::decode(plain).map_err(|_| JoinError::Malformed)?;
     let reason = request.reconnect_reason();
     Ok(Join {

@@ -202,3 +202,29 @@ proptest! {
         prop_assert_eq!(Join::from_query(&join.to_query()).unwrap(), join);
     }
 }
+
+#[test]
+fn what_a_client_says_about_itself_is_bounded() {
+    // Tag 13 of the client, packed: one byte a capability.
+    let mut client = vec![13 << 3 | 2, 0x88, 0x27];
+    client.extend([2; 5000]);
+    let mut plain = vec![1 << 3 | 2, 0x8b, 0x27];
+    plain.extend(client);
+    assert_eq!(
+        Join::from_query(&wrapped(0, plain)),
+        Err(JoinError::ClientInfo {
+            size: 5003,
+            limit: 4096
+        })
+    );
+    // Tracks and the parts of a synchronisation: two bytes each.
+    let tracks = [5 << 3 | 2, 0].repeat(40_000);
+    let mut sync = vec![10 << 3 | 2, 0x80, 0xf1, 0x04];
+    sync.extend([3 << 3 | 2, 0].repeat(40_000));
+    for plain in [tracks, sync] {
+        assert_eq!(
+            Join::from_query(&wrapped(0, plain)),
+            Err(JoinError::TooManyFields { limit: 32_768 })
+        );
+    }
+}

@@ -460,3 +460,14 @@ fn a_resume_takes_the_rights_of_its_newest_token() {
     assert_eq!(refused, Err(Refusal::NotPermitted));
     assert_eq!(scene.updates(b).len(), 1, "the others are told");
 }
+
+#[test]
+fn capabilities_are_shown_once_each_and_are_few() {
+    let mut scene = Scene::new();
+    let mut joining = scene.joining("a");
+    joining.client.capabilities = [2, 1, 2].into_iter().chain(100..2000).collect();
+    let a = scene.join_as(joining);
+    let shown = &scene.room.participant(a).unwrap().capabilities;
+    assert_eq!(shown.len(), wire::CAPABILITIES);
+    assert_eq!(shown[..3], [1, 2, 100]);
+}
