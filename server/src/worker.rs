@@ -30,7 +30,7 @@ use crate::admission::{Admission, Denied};
 use crate::link::Queue;
 use crate::room::{self, Departure, Input, MemberId, Output, Room};
 use crate::stats::Stats;
-use connection::{Backlogs, Connection, Key};
+use connection::{Connection, Key, LeaverBuffers};
 use demux::{Demux, Stray};
 use timers::{Timer, Timers};
 
@@ -89,22 +89,22 @@ pub(crate) struct Options {
 }
 
 #[derive(Debug)]
-struct Hall {
+struct HostedRoom {
     room: Room,
     members: HashMap<MemberId, Key>,
-    backlogs: Backlogs,
+    buffers: LeaverBuffers,
 }
 
 /// Names a room of one worker; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct HallKey(u64);
+struct RoomKey(u64);
 
 pub(crate) struct Worker {
     options: Options,
     udp: tokio::net::UdpSocket,
     batch: ReceiveBatch,
-    halls: HashMap<HallKey, Hall>,
-    by_name: BTreeMap<RoomName, HallKey>,
+    rooms: HashMap<RoomKey, HostedRoom>,
+    by_name: BTreeMap<RoomName, RoomKey>,
     connections: HashMap<Key, Connection>,
     links: HashMap<LinkId, Key>,
     demux: Demux,
@@ -129,7 +129,7 @@ impl Worker {
             udp,
             options,
             batch: ReceiveBatch::new(),
-            halls: HashMap::new(),
+            rooms: HashMap::new(),
             by_name: BTreeMap::new(),
             connections: HashMap::new(),
             links: HashMap::new(),
@@ -220,11 +220,11 @@ impl Worker {
 
     fn stats(&self) -> Stats {
         let mut stats = self.stats;
-        stats.rooms = self.halls.len();
-        for hall in self.halls.values() {
-            stats.participants += hall.room.participants();
-            stats.leaver_backlog += hall.backlogs.bytes;
-            stats.packets += hall.room.stats();
+        stats.rooms = self.rooms.len();
+        for hosted in self.rooms.values() {
+            stats.participants += hosted.room.participants();
+            stats.leaver_backlog += hosted.buffers.bytes;
+            stats.packets += hosted.room.stats();
         }
         stats
     }
@@ -239,12 +239,12 @@ impl Worker {
         let Some(connection) = self.connections.get(&key) else {
             return;
         };
-        let (hall_key, member) = (connection.hall, connection.member);
-        if let Some(hall) = self.halls.get_mut(&hall_key) {
+        let (room_key, member) = (connection.room, connection.member);
+        if let Some(hosted) = self.rooms.get_mut(&room_key) {
             // A refusal is counted by the room.
-            let _ = hall.room.handle_input(now, input(member));
+            let _ = hosted.room.handle_input(now, input(member));
         }
-        self.carry_out(now, hall_key);
+        self.carry_out(now, room_key);
     }
 
     fn link_lost(&mut self, now: Instant, link: LinkId) {
@@ -267,14 +267,14 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
-        let Some(hall) = self.halls.get_mut(&connection.hall) else {
+        let Some(hosted) = self.rooms.get_mut(&connection.room) else {
             return;
         };
         let Some(link) = &mut connection.link else {
             return;
         };
         while link.queue.has_room()
-            && let Some(message) = hall.room.next_signal(connection.member)
+            && let Some(message) = hosted.room.next_signal(connection.member)
         {
             if link.queue.push(message).is_err() {
                 let id = link.id;
@@ -301,18 +301,18 @@ impl Worker {
     }
 
     /// Does what a room asks for.
-    fn carry_out(&mut self, now: Instant, hall_key: HallKey) {
-        while let Some(hall) = self.halls.get_mut(&hall_key)
-            && let Some(output) = hall.room.poll_output()
+    fn carry_out(&mut self, now: Instant, room_key: RoomKey) {
+        while let Some(hosted) = self.rooms.get_mut(&room_key)
+            && let Some(output) = hosted.room.poll_output()
         {
             match output {
                 Output::Signals(member) => {
-                    if let Some(key) = hall.members.get(&member).copied() {
+                    if let Some(key) = hosted.members.get(&member).copied() {
                         self.fill_link(now, key);
                     }
                 }
                 Output::Farewell { to, message } => {
-                    if let Some(key) = hall.members.get(&to)
+                    if let Some(key) = hosted.members.get(&to)
                         && let Some(connection) = self.connections.get_mut(key)
                         && let Some(link) = &mut connection.link
                     {
@@ -321,7 +321,7 @@ impl Worker {
                     }
                 }
                 Output::CloseLink(member) => {
-                    if let Some(key) = hall.members.get(&member)
+                    if let Some(key) = hosted.members.get(&member)
                         && let Some(connection) = self.connections.get(key)
                         && let Some(link) = &connection.link
                     {
@@ -331,26 +331,26 @@ impl Worker {
                     }
                 }
                 Output::Packets(member) | Output::Accepting(member) => {
-                    if let Some(key) = hall.members.get(&member).copied() {
+                    if let Some(key) = hosted.members.get(&member).copied() {
                         self.touch(key);
                     }
                 }
                 Output::Finish(member) => {
-                    if let Some(key) = hall.members.get(&member).copied() {
+                    if let Some(key) = hosted.members.get(&member).copied() {
                         if let Some(connection) = self.connections.get_mut(&key) {
-                            connection.finish(now, &mut hall.backlogs);
+                            connection.finish(now, &mut hosted.buffers);
                         }
                         self.touch(key);
                     }
                 }
                 Output::Removed { member, .. } => {
-                    if let Some(key) = hall.members.remove(&member) {
+                    if let Some(key) = hosted.members.remove(&member) {
                         self.hang_up(now, key);
                     }
                 }
             }
         }
-        self.schedule_hall(hall_key);
+        self.schedule_room(room_key);
     }
 
     /// Closes everything of a participant that is out.
@@ -359,9 +359,9 @@ impl Worker {
             return;
         };
         self.demux.forget(key);
-        if let Some(hall) = self.halls.get_mut(&connection.hall) {
-            hall.backlogs.bytes -= connection.backlog_bytes;
-            self.stats.leaver_messages += connection.backlog.len() as u64;
+        if let Some(hosted) = self.rooms.get_mut(&connection.room) {
+            hosted.buffers.bytes -= connection.kept_bytes;
+            self.stats.leaver_messages += connection.kept.len() as u64;
         }
         // The link's task writes what waits and closes when the sender is dropped.
         if let Some(link) = connection.link.take() {
@@ -460,13 +460,13 @@ impl Worker {
                         self.touch(key);
                     }
                 }
-                Timer::Hall(key) => {
-                    if let Some(hall) = self.halls.get_mut(&key) {
-                        hall.room.handle_timeout(now);
-                        if hall.room.is_over(now) {
-                            self.stats.packets += hall.room.stats();
-                            self.by_name.remove(hall.room.name());
-                            self.halls.remove(&key);
+                Timer::Room(key) => {
+                    if let Some(hosted) = self.rooms.get_mut(&key) {
+                        hosted.room.handle_timeout(now);
+                        if hosted.room.is_over(now) {
+                            self.stats.packets += hosted.room.stats();
+                            self.by_name.remove(hosted.room.name());
+                            self.rooms.remove(&key);
                         }
                     }
                     self.carry_out(now, key);
@@ -497,13 +497,13 @@ impl Worker {
         }
     }
 
-    fn schedule_hall(&mut self, key: HallKey) {
+    fn schedule_room(&mut self, key: RoomKey) {
         if let Some(at) = self
-            .halls
+            .rooms
             .get(&key)
-            .and_then(|hall| hall.room.poll_timeout())
+            .and_then(|hosted| hosted.room.poll_timeout())
         {
-            self.timers.set(at, Timer::Hall(key));
+            self.timers.set(at, Timer::Room(key));
         }
     }
 
@@ -547,16 +547,16 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
-        let hall_key = connection.hall;
-        let Some(hall) = self.halls.get_mut(&hall_key) else {
+        let room_key = connection.room;
+        let Some(hosted) = self.rooms.get_mut(&room_key) else {
             return;
         };
-        connection.handle_events(now, &mut hall.room);
+        connection.handle_events(now, &mut hosted.room);
         self.stats.leaver_messages += connection.drop_late(now);
-        let mut again = connection.read(now, &mut hall.room, &mut hall.backlogs);
+        let mut again = connection.read(now, &mut hosted.room, &mut hosted.buffers);
         self.stats.other_messages += connection.read_others();
-        connection.fill(now, &mut hall.room);
-        self.carry_out(now, hall_key);
+        connection.fill(now, &mut hosted.room);
+        self.carry_out(now, room_key);
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
@@ -612,10 +612,10 @@ impl Worker {
     }
 
     fn shut_down(&mut self, now: Instant) {
-        let halls: Vec<HallKey> = self.halls.keys().copied().collect();
-        for key in halls {
-            if let Some(hall) = self.halls.get_mut(&key) {
-                let _ = hall
+        let rooms: Vec<RoomKey> = self.rooms.keys().copied().collect();
+        for key in rooms {
+            if let Some(hosted) = self.rooms.get_mut(&key) {
+                let _ = hosted
                     .room
                     .handle_input(now, Input::Close(DisconnectReason::ServerShutdown));
             }

@@ -10,7 +10,7 @@ use lkstream_proto::token::Claims;
 use lkstream_transport::{ChannelGroup, ChannelId, Event, IceMode, Peer, SendError};
 use serde::Deserialize;
 
-use super::{HallKey, LinkId};
+use super::{LinkId, RoomKey};
 use crate::link::Queue;
 use crate::room::{Input, MemberId, Room};
 
@@ -22,14 +22,14 @@ const IN_FLIGHT: Duration = Duration::from_millis(150);
 
 /// What is kept of the leavers of one room, which does not accept it yet.
 #[derive(Debug)]
-pub(super) struct Backlogs {
+pub(super) struct LeaverBuffers {
     pub(super) bytes: usize,
     limit: usize,
 }
 
-impl Backlogs {
-    pub(super) fn new(limit: usize) -> Backlogs {
-        Backlogs { bytes: 0, limit }
+impl LeaverBuffers {
+    pub(super) fn new(limit: usize) -> LeaverBuffers {
+        LeaverBuffers { bytes: 0, limit }
     }
 
     /// Whether one who has so many bytes of them may have more.
@@ -55,7 +55,7 @@ pub(super) struct Outlet {
 }
 
 pub(super) struct Connection {
-    pub(super) hall: HallKey,
+    pub(super) room: RoomKey,
     pub(super) member: MemberId,
     pub(super) ice: IceMode,
     pub(super) link: Option<Outlet>,
@@ -70,14 +70,14 @@ pub(super) struct Connection {
     lossy: ChannelGroup,
     others: Vec<ChannelId>,
     /// A reliable packet that the transport had no room for.
-    stash: Option<Bytes>,
+    refused: Option<Bytes>,
     /// The transport took no more reliable packets, or no more lossy ones, though the room may have some.
     held_back: [bool; 2],
     acknowledged: u64,
     /// After a goodbye: what was received and not accepted yet, and until when more may come.
-    pub(super) backlog: VecDeque<Bytes>,
-    /// Its part of [`Backlogs::bytes`].
-    pub(super) backlog_bytes: usize,
+    pub(super) kept: VecDeque<Bytes>,
+    /// Its part of [`LeaverBuffers::bytes`].
+    pub(super) kept_bytes: usize,
     finish_at: Option<Instant>,
     closed: bool,
     /// Its own side has closed the connection: what is unread goes to the room until then, before the room hears of it.
@@ -87,14 +87,14 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(
         now: Instant,
-        hall: HallKey,
+        room: RoomKey,
         member: MemberId,
         ice: IceMode,
         link: Outlet,
         claims: Box<Claims>,
     ) -> Connection {
         Connection {
-            hall,
+            room,
             member,
             ice,
             link: Some(link),
@@ -105,11 +105,11 @@ impl Connection {
             reliable: ChannelGroup::new(),
             lossy: ChannelGroup::new(),
             others: Vec::new(),
-            stash: None,
+            refused: None,
             held_back: [false; 2],
             acknowledged: 0,
-            backlog: VecDeque::new(),
-            backlog_bytes: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
             finish_at: None,
             closed: false,
             gone_at: None,
@@ -117,9 +117,9 @@ impl Connection {
     }
 
     /// It said goodbye.
-    pub(super) fn finish(&mut self, now: Instant, backlogs: &mut Backlogs) {
+    pub(super) fn finish(&mut self, now: Instant, buffers: &mut LeaverBuffers) {
         self.finish_at = Some(now + IN_FLIGHT);
-        self.hoard(backlogs);
+        self.keep_received(buffers);
     }
 
     /// When its transport, or the end of its goodbye, is due.
@@ -173,12 +173,17 @@ impl Connection {
     }
 
     /// Hands packets to the room while it accepts them. True when there may be more right now.
-    pub(super) fn read(&mut self, now: Instant, room: &mut Room, backlogs: &mut Backlogs) -> bool {
+    pub(super) fn read(
+        &mut self,
+        now: Instant,
+        room: &mut Room,
+        buffers: &mut LeaverBuffers,
+    ) -> bool {
         let from = self.member;
         let finishing = self.finish_at;
         let in_flight = finishing.is_none_or(|finish_at| now < finish_at);
         if finishing.is_some() && in_flight {
-            self.hoard(backlogs);
+            self.keep_received(buffers);
         }
         let (mut more, mut is_empty) = (true, false);
         for _ in 0..READS_A_TURN {
@@ -186,7 +191,7 @@ impl Connection {
                 more = false;
                 break;
             }
-            let received = self.next_received(in_flight, backlogs);
+            let received = self.next_received(in_flight, buffers);
             let Some(bytes) = received else {
                 (more, is_empty) = (false, true);
                 break;
@@ -214,7 +219,7 @@ impl Connection {
             );
         }
         let is_over = !in_flight || self.closed && is_empty;
-        if finishing.is_some() && self.backlog.is_empty() && !more && is_over {
+        if finishing.is_some() && self.kept.is_empty() && !more && is_over {
             self.finish_at = None;
             let _ = room.handle_input(now, Input::Finished(from));
         }
@@ -229,13 +234,13 @@ impl Connection {
     }
 
     /// Takes what the transport has before it may go away with it.
-    fn hoard(&mut self, backlogs: &mut Backlogs) {
-        while backlogs.has_room(self.backlog_bytes)
+    fn keep_received(&mut self, buffers: &mut LeaverBuffers) {
+        while buffers.has_room(self.kept_bytes)
             && let Some(bytes) = receive(&mut self.peer, &mut self.reliable)
         {
-            self.backlog_bytes += cost(&bytes);
-            backlogs.bytes += cost(&bytes);
-            self.backlog.push_back(bytes);
+            self.kept_bytes += cost(&bytes);
+            buffers.bytes += cost(&bytes);
+            self.kept.push_back(bytes);
         }
     }
 
@@ -250,10 +255,10 @@ impl Connection {
         dropped
     }
 
-    fn next_received(&mut self, in_flight: bool, backlogs: &mut Backlogs) -> Option<Bytes> {
-        if let Some(bytes) = self.backlog.pop_front() {
-            self.backlog_bytes -= cost(&bytes);
-            backlogs.bytes -= cost(&bytes);
+    fn next_received(&mut self, in_flight: bool, buffers: &mut LeaverBuffers) -> Option<Bytes> {
+        if let Some(bytes) = self.kept.pop_front() {
+            self.kept_bytes -= cost(&bytes);
+            buffers.bytes -= cost(&bytes);
             return Some(bytes);
         }
         if in_flight {
@@ -302,7 +307,7 @@ impl Connection {
                 let _ = room.handle_input(now, Input::Acknowledged { member, total });
             }
             while self.reliable.room(peer) > 0 {
-                let packet = self.stash.take();
+                let packet = self.refused.take();
                 let Some(packet) =
                     packet.or_else(|| room.next_packet(now, member, Channel::Reliable))
                 else {
@@ -313,7 +318,7 @@ impl Connection {
                 match self.reliable.send(now, peer, packet.clone()) {
                     Ok(()) => {}
                     Err(SendError::Full) => {
-                        self.stash = Some(packet);
+                        self.refused = Some(packet);
                         break;
                     }
                     Err(error) => {

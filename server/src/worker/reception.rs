@@ -11,8 +11,8 @@ use lkstream_proto::participant::{ClientInfo, DisconnectReason};
 use lkstream_proto::signal::{Request, Response, SessionDescription, SignalResponse};
 use lkstream_transport::{Credentials, IceMode, Peer, PeerConfig, SdpError};
 
-use super::connection::{self, Backlogs, Connection, Key, Outlet};
-use super::{Hall, HallKey, LinkId, Worker};
+use super::connection::{self, Connection, Key, LeaverBuffers, Outlet};
+use super::{HostedRoom, LinkId, RoomKey, Worker};
 use crate::admission::{Admission, Denied};
 use crate::link::Queue;
 use crate::room::{self, Departure, Input, JoinError, Room};
@@ -49,14 +49,14 @@ impl Worker {
             ),
             None => None,
         };
-        let hall_key = self.hall(now, &admission)?;
-        let Some(hall) = self.halls.get_mut(&hall_key) else {
+        let room_key = self.room_of(now, &admission)?;
+        let Some(hosted) = self.rooms.get_mut(&room_key) else {
             return Err(Denied::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the room is gone",
             ));
         };
-        let member = hall.room.join(now, admission.joining).map_err(|error| {
+        let member = hosted.room.join(now, admission.joining).map_err(|error| {
             let status = match error {
                 JoinError::Protocol { .. } => StatusCode::BAD_REQUEST,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -64,12 +64,12 @@ impl Worker {
             Denied::new(status, error.to_string())
         })?;
         let key = Key(self.key());
-        if let Some(hall) = self.halls.get_mut(&hall_key) {
-            hall.members.insert(member, key);
+        if let Some(hosted) = self.rooms.get_mut(&room_key) {
+            hosted.members.insert(member, key);
         }
         let mut connection = Connection::new(
             now,
-            hall_key,
+            room_key,
             member,
             ice,
             Outlet { id, queue: link },
@@ -83,7 +83,7 @@ impl Worker {
         }
         self.connections.insert(key, connection);
         self.links.insert(id, key);
-        self.carry_out(now, hall_key);
+        self.carry_out(now, room_key);
         self.refresh_token(now, key);
         if let Some(answer) = answer {
             self.say(now, key, connection::answer(answer));
@@ -93,12 +93,12 @@ impl Worker {
     }
 
     /// The room of a join; made when it is not there yet.
-    fn hall(&mut self, now: Instant, admission: &Admission) -> Result<HallKey, Denied> {
+    fn room_of(&mut self, now: Instant, admission: &Admission) -> Result<RoomKey, Denied> {
         if let Some(key) = self.by_name.get(&admission.room) {
             return Ok(*key);
         }
-        if self.halls.len() >= self.options.max_rooms {
-            let text = format!("the server has {} rooms already", self.halls.len());
+        if self.rooms.len() >= self.options.max_rooms {
+            let text = format!("the server has {} rooms already", self.rooms.len());
             return Err(Denied::new(StatusCode::SERVICE_UNAVAILABLE, text));
         }
         let unix_time = SystemTime::now()
@@ -109,27 +109,27 @@ impl Worker {
         options.metadata.clone_from(&admission.room_metadata);
         options.limits = self.options.limits.clone();
         options.server = room::server_info(self.options.node_id.clone());
-        let key = HallKey(self.key());
-        let backlogs = Backlogs::new(options.limits.leaver_backlog);
+        let key = RoomKey(self.key());
+        let buffers = LeaverBuffers::new(options.limits.leaver_backlog);
         self.by_name.insert(admission.room.clone(), key);
-        self.halls.insert(
+        self.rooms.insert(
             key,
-            Hall {
+            HostedRoom {
                 room: Room::new(now, options),
                 members: HashMap::new(),
-                backlogs,
+                buffers,
             },
         );
-        self.schedule_hall(key);
+        self.schedule_room(key);
         Ok(key)
     }
 
     fn resume(&mut self, now: Instant, admission: Admission, id: LinkId, mut link: Queue) {
         let known = admission.resume.as_ref().and_then(|resume| {
-            let hall_key = *self.by_name.get(&admission.room)?;
-            let hall = self.halls.get_mut(&hall_key)?;
+            let room_key = *self.by_name.get(&admission.room)?;
+            let hosted = self.rooms.get_mut(&room_key)?;
             let identity = &admission.joining.identity;
-            let member = hall
+            let member = hosted
                 .room
                 .resume(
                     now,
@@ -138,9 +138,9 @@ impl Worker {
                     admission.joining.permission.clone(),
                 )
                 .ok()?;
-            Some((hall_key, *hall.members.get(&member)?))
+            Some((room_key, *hosted.members.get(&member)?))
         });
-        let Some((hall_key, key)) = known else {
+        let Some((room_key, key)) = known else {
             self.stats.resumes_refused += 1;
             // An empty queue takes it; the link closes when the sender is dropped.
             let departure = Departure::rejoin(DisconnectReason::StateMismatch);
@@ -158,7 +158,7 @@ impl Worker {
             }
             self.links.insert(id, key);
         }
-        self.carry_out(now, hall_key);
+        self.carry_out(now, room_key);
         self.refresh_token(now, key);
         if let Some(offer) = admission.offer {
             self.offer(now, key, &offer);
@@ -180,9 +180,9 @@ impl Worker {
         let earliest = unix + REFRESH_VALIDITY.as_secs();
         claims.expires = claims.expires.map(|expires| expires.max(earliest));
         let info = self
-            .halls
-            .get(&connection.hall)
-            .and_then(|hall| hall.room.participant(connection.member));
+            .rooms
+            .get(&connection.room)
+            .and_then(|hosted| hosted.room.participant(connection.member));
         if let Some(info) = info {
             claims.name.clone_from(&info.name);
             claims.metadata.clone_from(&info.metadata);

@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Instant;
 
-use super::HallKey;
+use super::RoomKey;
 use super::connection::Key;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Timer {
     Connection(Key),
-    Hall(HallKey),
+    Room(RoomKey),
 }
 
 /// Deadlines, earliest first. Each connection and room has one that counts; those it replaced are skipped.
@@ -80,13 +80,13 @@ mod tests {
         let start = Instant::now();
         let at = |n: u64| start + Duration::from_millis(n);
         let mut timers = Timers::default();
-        timers.set(at(20), Timer::Hall(HallKey(1)));
+        timers.set(at(20), Timer::Room(RoomKey(1)));
         timers.set(at(10), Timer::Connection(Key(2)));
         timers.set(at(30), Timer::Connection(Key(2)));
         assert_eq!(timers.next(), Some(at(10)));
         assert_eq!(timers.pop(at(9)), None);
         assert_eq!(timers.pop(at(25)), Some(Timer::Connection(Key(2))));
-        assert_eq!(timers.pop(at(25)), Some(Timer::Hall(HallKey(1))));
+        assert_eq!(timers.pop(at(25)), Some(Timer::Room(RoomKey(1))));
         assert_eq!(timers.pop(at(99)), None);
     }
 }
