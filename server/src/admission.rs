@@ -17,6 +17,8 @@ const BEARER: &str = "Bearer ";
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) room: RoomName,
+    /// Whether its token names the room; else it opens any.
+    pub(crate) names_room: bool,
     /// Metadata of the room, should the join create it.
     pub(crate) room_metadata: String,
     pub(crate) joining: Joining,
@@ -125,6 +127,7 @@ pub(crate) fn admit(
         .to_owned();
     Ok(Admission {
         room,
+        names_room: !video.room.is_empty(),
         room_metadata,
         joining: Joining {
             random: rand::random(),

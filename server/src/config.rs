@@ -28,8 +28,12 @@ pub struct Config {
     pub node_ips: Vec<IpAddr>,
     /// Whether loopback addresses are offered as candidates when [`bind`](Self::bind) is unspecified.
     pub loopback: LoopbackCandidates,
-    /// Most rooms at once; a join that would create one more gets 503. Default 10 000.
+    /// Most rooms at once; at the limit the room gives way that has been empty longest, and a
+    /// join gets 503 when there is none. Default 10 000.
     pub max_rooms: usize,
+    /// Most rooms that one identity may be in at once with tokens that name no room, each of which opens any; a join to
+    /// make one more gets 503. Default 16.
+    pub max_rooms_per_identity: usize,
     /// Bounds of the HTTP port, for those who have not joined above all.
     pub http: HttpLimits,
     /// Bounds of each signal link.
@@ -60,6 +64,7 @@ impl Config {
             node_ips: Vec::new(),
             loopback: LoopbackCandidates::Omit,
             max_rooms: 10_000,
+            max_rooms_per_identity: 16,
             http: HttpLimits::default(),
             signal: SignalLimits::default(),
             room: room::Limits::default(),

@@ -182,3 +182,29 @@ fn text(status: StatusCode, text: impl Into<String>) -> Response {
     );
     response
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_whose_worker_is_gone_says_so() {
+        let (commands, inbox) = mpsc::channel(1);
+        let (alive, _links) = mpsc::channel(1);
+        let front = Front {
+            keys: Arc::default(),
+            commands,
+            shared: Arc::default(),
+            journal: Arc::default(),
+            signal: Arc::default(),
+            joins: Arc::new(Semaphore::new(1)),
+            alive: alive.downgrade(),
+        };
+        let health = || Request::new(Body::empty());
+        assert_eq!(respond(&front, health()).await.status(), StatusCode::OK);
+        drop(inbox);
+        let answer = respond(&front, health()).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

@@ -143,6 +143,13 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
+    #[cfg(test)]
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        let message = self.receiver.recv().await?;
+        self.wrote(cost(&message));
+        Some(message)
+    }
+
     /// A message was written.
     fn wrote(&self, cost: u64) {
         self.written.messages.fetch_add(1, Ordering::Release);

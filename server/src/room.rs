@@ -99,7 +99,8 @@ struct Place {
 
 impl Room {
     /// An empty room.
-    pub fn new(now: Instant, options: Options) -> Room {
+    pub fn new(now: Instant, mut options: Options) -> Room {
+        options.limits.bound_durations();
         let expires_after = options.limits.empty_timeout;
         Room {
             created: now,
@@ -162,6 +163,16 @@ impl Room {
     /// Bytes that all logs hold now; at most [`Limits::room_log`] and one packet.
     pub fn logged(&self) -> usize {
         self.logged
+    }
+
+    /// Since when nobody is in it, leavers included.
+    pub fn empty_since(&self) -> Option<Instant> {
+        self.by_sid.is_empty().then_some(self.empty_since)
+    }
+
+    /// Whether nobody ever joined it.
+    pub fn is_unused(&self) -> bool {
+        self.places.is_empty()
     }
 
     /// Whether it has been empty for so long, or was closed and everybody is gone, so that it may be dropped.
@@ -242,6 +253,10 @@ impl Room {
     /// [`Refusal`] when a packet is dropped, with the reason, which is counted. Everything goes on.
     pub fn handle_input(&mut self, now: Instant, input: Input) -> Result<(), Refusal> {
         self.last_now = self.last_now.max(now);
+        #[cfg(test)]
+        if let Some(trap) = self.options.trap {
+            trap(&input);
+        }
         match input {
             Input::Packet {
                 from,

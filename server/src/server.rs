@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use lkstream_transport::Certificate;
 use lkstream_transport::udp::Socket;
 use tokio::net::TcpListener;
@@ -98,6 +100,7 @@ impl Server {
         tracing::info!(%addr, %rtc_addr, ?candidates, "listening");
 
         let keys = Arc::new(config.keys);
+        let journal = Arc::new(Journal::default());
         let certificate = Certificate::generate().map_err(|error| start(&error))?;
         let options = Options {
             socket,
@@ -105,6 +108,10 @@ impl Server {
             candidates,
             limits: config.room.clone(),
             max_rooms: config.max_rooms,
+            max_rooms_per_identity: config.max_rooms_per_identity,
+            journal: Arc::clone(&journal),
+            #[cfg(test)]
+            trap: None,
             node_id: node_id(),
             keys: Arc::clone(&keys),
         };
@@ -131,7 +138,7 @@ impl Server {
             keys,
             commands: commands.clone(),
             shared: Arc::clone(&shared),
-            journal: Arc::new(Journal::default()),
+            journal,
             signal: Arc::new(config.signal),
             joins: Arc::new(Semaphore::new(
                 config.http.joins.clamp(1, Semaphore::MAX_PERMITS),
@@ -239,9 +246,14 @@ fn work(
         match Worker::new(options) {
             Ok(worker) => {
                 let _ = ready.send(Ok(()));
-                tokio::select! {
-                    () = worker.run(inbox) => {}
-                    _ = stop => {}
+                let run = AssertUnwindSafe(async {
+                    tokio::select! {
+                        () = worker.run(inbox) => {}
+                        _ = stop => {}
+                    }
+                });
+                if run.catch_unwind().await.is_err() {
+                    tracing::error!("the worker broke: nobody can join any more, and all are cut");
                 }
             }
             Err(error) => {

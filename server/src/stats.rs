@@ -43,6 +43,10 @@ pub struct Stats {
     pub bad_descriptions: u64,
     /// Connections closed since the transport failed on what they sent.
     pub broken_connections: u64,
+    /// Rooms ended since they broke; their participants join anew.
+    pub rooms_broken: u64,
+    /// Empty rooms ended early since there were too many rooms.
+    pub rooms_evicted: u64,
     /// Messages on channels other than the two of data packets, dropped.
     pub other_messages: u64,
     /// Messages of leavers dropped: they came too late, were more than is kept for the others, or were kept when their connection ended.

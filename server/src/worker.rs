@@ -7,9 +7,12 @@
 mod connection;
 mod demux;
 mod reception;
+mod rooms;
+#[cfg(test)]
+mod tests;
 mod timers;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,11 +30,13 @@ use tokio::io::Interest;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::admission::{Admission, Denied};
+use crate::journal::Journal;
 use crate::link::Queue;
-use crate::room::{self, Departure, Input, MemberId, Output, Room};
+use crate::room::{self, Departure, Input, MemberId, Output};
 use crate::stats::Stats;
-use connection::{Connection, Key, LeaverBuffers};
+use connection::{Connection, Key};
 use demux::{Demux, Stray};
+use rooms::{RoomKey, Rooms};
 use timers::{Timer, Timers};
 
 /// Commands that may wait for the worker; above it WebSocket tasks wait.
@@ -76,6 +81,13 @@ pub(crate) enum Command {
     Shutdown(oneshot::Sender<()>),
 }
 
+/// A room that may be broken.
+#[derive(Debug)]
+enum Suspect {
+    Key(RoomKey),
+    Name(RoomName),
+}
+
 /// What makes a worker.
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -84,27 +96,20 @@ pub(crate) struct Options {
     pub(crate) candidates: Vec<SocketAddr>,
     pub(crate) limits: room::Limits,
     pub(crate) max_rooms: usize,
+    pub(crate) max_rooms_per_identity: usize,
     pub(crate) node_id: String,
     pub(crate) keys: Arc<ApiKeys>,
+    pub(crate) journal: Arc<Journal>,
+    /// Sees what the rooms are told, and may panic.
+    #[cfg(test)]
+    pub(crate) trap: Option<fn(&Input)>,
 }
-
-#[derive(Debug)]
-struct HostedRoom {
-    room: Room,
-    members: HashMap<MemberId, Key>,
-    buffers: LeaverBuffers,
-}
-
-/// Names a room of one worker; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct RoomKey(u64);
 
 pub(crate) struct Worker {
     options: Options,
     udp: tokio::net::UdpSocket,
     batch: ReceiveBatch,
-    rooms: HashMap<RoomKey, HostedRoom>,
-    by_name: BTreeMap<RoomName, RoomKey>,
+    rooms: Rooms,
     connections: HashMap<Key, Connection>,
     links: HashMap<LinkId, Key>,
     demux: Demux,
@@ -129,8 +134,7 @@ impl Worker {
             udp,
             options,
             batch: ReceiveBatch::new(),
-            rooms: HashMap::new(),
-            by_name: BTreeMap::new(),
+            rooms: Rooms::default(),
             connections: HashMap::new(),
             links: HashMap::new(),
             demux: Demux::default(),
@@ -183,11 +187,41 @@ impl Worker {
                     let _ = done.send(());
                     return;
                 }
-                self.obey(now, next);
+                let room = self.concerned(&next);
+                if catch_unwind(AssertUnwindSafe(|| self.obey(now, next))).is_err() {
+                    self.broke(now, room);
+                }
             }
             self.receive(now);
             self.expire(now);
             self.work(now);
+        }
+    }
+
+    /// The room that a command concerns, by name if it may have to be made.
+    fn concerned(&self, command: &Command) -> Option<Suspect> {
+        let link = match command {
+            Command::Join { admission, .. } => {
+                return Some(Suspect::Name(admission.room.clone()));
+            }
+            Command::Request { link, .. } | Command::Written(link) | Command::LinkLost(link) => {
+                link
+            }
+            Command::Stats(_) | Command::Shutdown(_) => return None,
+        };
+        let connection = self.connections.get(self.links.get(link)?)?;
+        Some(Suspect::Key(connection.room))
+    }
+
+    /// A command made something panic.
+    fn broke(&mut self, now: Instant, suspect: Option<Suspect>) {
+        let key = match suspect {
+            Some(Suspect::Key(key)) => Some(key),
+            Some(Suspect::Name(name)) => self.rooms.find(&name),
+            None => None,
+        };
+        if let Some(key) = key {
+            self.discard_room(now, key);
         }
     }
 
@@ -220,8 +254,8 @@ impl Worker {
 
     fn stats(&self) -> Stats {
         let mut stats = self.stats;
-        stats.rooms = self.rooms.len();
-        for hosted in self.rooms.values() {
+        stats.rooms = self.rooms.hosted.len();
+        for hosted in self.rooms.hosted.values() {
             stats.participants += hosted.room.participants();
             stats.leaver_backlog += hosted.buffers.bytes;
             stats.packets += hosted.room.stats();
@@ -240,7 +274,7 @@ impl Worker {
             return;
         };
         let (room_key, member) = (connection.room, connection.member);
-        if let Some(hosted) = self.rooms.get_mut(&room_key) {
+        if let Some(hosted) = self.rooms.get_mut(room_key) {
             // A refusal is counted by the room.
             let _ = hosted.room.handle_input(now, input(member));
         }
@@ -267,7 +301,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
-        let Some(hosted) = self.rooms.get_mut(&connection.room) else {
+        let Some(hosted) = self.rooms.get_mut(connection.room) else {
             return;
         };
         let Some(link) = &mut connection.link else {
@@ -302,7 +336,7 @@ impl Worker {
 
     /// Does what a room asks for.
     fn carry_out(&mut self, now: Instant, room_key: RoomKey) {
-        while let Some(hosted) = self.rooms.get_mut(&room_key)
+        while let Some(hosted) = self.rooms.get_mut(room_key)
             && let Some(output) = hosted.room.poll_output()
         {
             match output {
@@ -343,8 +377,16 @@ impl Worker {
                         self.touch(key);
                     }
                 }
-                Output::Removed { member, .. } => {
+                Output::Removed {
+                    member,
+                    sid,
+                    reason,
+                } => {
                     if let Some(key) = hosted.members.remove(&member) {
+                        let room = hosted.room.name().as_str();
+                        self.options.journal.say("leaves", |more| {
+                            tracing::info!(?room, sid = sid.as_str(), ?reason, more, "left");
+                        });
                         self.hang_up(now, key);
                     }
                 }
@@ -359,7 +401,10 @@ impl Worker {
             return;
         };
         self.demux.forget(key);
-        if let Some(hosted) = self.rooms.get_mut(&connection.room) {
+        if let Some(identity) = &connection.unnamed {
+            self.rooms.leave_unnamed(identity);
+        }
+        if let Some(hosted) = self.rooms.get_mut(connection.room) {
             hosted.buffers.bytes -= connection.kept_bytes;
             self.stats.leaver_messages += connection.kept.len() as u64;
         }
@@ -460,17 +505,7 @@ impl Worker {
                         self.touch(key);
                     }
                 }
-                Timer::Room(key) => {
-                    if let Some(hosted) = self.rooms.get_mut(&key) {
-                        hosted.room.handle_timeout(now);
-                        if hosted.room.is_over(now) {
-                            self.stats.packets += hosted.room.stats();
-                            self.by_name.remove(hosted.room.name());
-                            self.rooms.remove(&key);
-                        }
-                    }
-                    self.carry_out(now, key);
-                }
+                Timer::Room(key) => self.in_room(now, key, |worker| worker.expire_room(now, key)),
             }
         }
         if now >= self.swept + SWEEP {
@@ -483,7 +518,9 @@ impl Worker {
                 .map(|link| link.id)
                 .collect();
             for link in gone {
-                self.link_lost(now, link);
+                if let Some(key) = self.links.get(&link).copied() {
+                    self.about(now, key, |worker| worker.link_lost(now, link));
+                }
             }
             let stale: Vec<Key> = self
                 .connections
@@ -492,18 +529,8 @@ impl Worker {
                 .map(|(key, _)| *key)
                 .collect();
             for key in stale {
-                self.refresh_token(now, key);
+                self.about(now, key, |worker| worker.refresh_token(now, key));
             }
-        }
-    }
-
-    fn schedule_room(&mut self, key: RoomKey) {
-        if let Some(at) = self
-            .rooms
-            .get(&key)
-            .and_then(|hosted| hosted.room.poll_timeout())
-        {
-            self.timers.set(at, Timer::Room(key));
         }
     }
 
@@ -516,7 +543,16 @@ impl Worker {
                 connection.peer = None;
             }
             let departure = Departure::rejoin(DisconnectReason::StateMismatch);
-            self.input_of(now, key, |member| Input::Remove { member, departure });
+            self.about(now, key, |worker| {
+                worker.input_of(now, key, |member| Input::Remove { member, departure });
+            });
+        }
+    }
+
+    /// The same as [`in_room`](Self::in_room), for the room of a connection.
+    fn about(&mut self, now: Instant, key: Key, turn: impl FnOnce(&mut Worker)) {
+        if let Some(room) = self.connections.get(&key).map(|connection| connection.room) {
+            self.in_room(now, room, turn);
         }
     }
 
@@ -533,9 +569,7 @@ impl Worker {
             if let Some(connection) = self.connections.get_mut(&key) {
                 connection.dirty = false;
             }
-            if catch_unwind(AssertUnwindSafe(|| self.pump(now, key))).is_err() {
-                self.broken.push(key);
-            }
+            self.about(now, key, |worker| worker.pump(now, key));
             if self.blocked.is_some() {
                 return;
             }
@@ -548,7 +582,7 @@ impl Worker {
             return;
         };
         let room_key = connection.room;
-        let Some(hosted) = self.rooms.get_mut(&room_key) else {
+        let Some(hosted) = self.rooms.get_mut(room_key) else {
             return;
         };
         connection.handle_events(now, &mut hosted.room);
@@ -609,18 +643,6 @@ impl Worker {
             self.buffer = buffer;
         }
         true
-    }
-
-    fn shut_down(&mut self, now: Instant) {
-        let rooms: Vec<RoomKey> = self.rooms.keys().copied().collect();
-        for key in rooms {
-            if let Some(hosted) = self.rooms.get_mut(&key) {
-                let _ = hosted
-                    .room
-                    .handle_input(now, Input::Close(DisconnectReason::ServerShutdown));
-            }
-            self.carry_out(now, key);
-        }
     }
 }
 

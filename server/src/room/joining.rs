@@ -25,6 +25,9 @@ pub struct Options {
     pub unix_time: Duration,
     /// What it says about its server.
     pub server: ServerInfo,
+    /// Sees what the room is told, and may panic.
+    #[cfg(test)]
+    pub(crate) trap: Option<fn(&super::Input)>,
 }
 
 impl Options {
@@ -37,6 +40,8 @@ impl Options {
             limits: Limits::default(),
             unix_time,
             server: server_info(String::new()),
+            #[cfg(test)]
+            trap: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lkstream_proto::limits;
 
-/// Bounds of one room. Each has a policy when full and a counter in [`Stats`](super::Stats); that of `leaver_backlog` is
+/// Bounds of one room; durations of more than 10 years count as 10 years. Each has a policy when full and a counter in [`Stats`](super::Stats); that of `leaver_backlog` is
 /// `leaver_messages` in the [`Stats`](crate::Stats) of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,6 +44,27 @@ pub struct Limits {
     pub empty_timeout: Duration,
     /// How long a room stays after its last participant left. Default 20 s (as livekit-server).
     pub departure_timeout: Duration,
+}
+
+/// The longest duration that counts: sums of it and a point in time stay within what the system can tell.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+impl Limits {
+    /// Durations of more than 10 years count as 10 years.
+    pub(super) fn bound_durations(&mut self) {
+        for duration in [
+            &mut self.stalled_after,
+            &mut self.cut_after,
+            &mut self.connect_timeout,
+            &mut self.resume_timeout,
+            &mut self.farewell,
+            &mut self.leave_drain,
+            &mut self.empty_timeout,
+            &mut self.departure_timeout,
+        ] {
+            *duration = LONGEST.min(*duration);
+        }
+    }
 }
 
 impl Default for Limits {

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lkstream_proto::id::Identity;
 use lkstream_proto::packet::Channel;
 use lkstream_proto::signal::{Response, SessionDescription, SignalResponse};
 use lkstream_proto::token::Claims;
 use lkstream_transport::{ChannelGroup, ChannelId, Event, IceMode, Peer, SendError};
 use serde::Deserialize;
 
-use super::{LinkId, RoomKey};
+use super::LinkId;
+use super::rooms::RoomKey;
 use crate::link::Queue;
 use crate::room::{Input, MemberId, Room};
 
@@ -62,6 +64,8 @@ pub(super) struct Connection {
     pub(super) peer: Option<Peer>,
     /// What its token said.
     pub(super) claims: Box<Claims>,
+    /// Its identity, if its token names no room.
+    pub(super) unnamed: Option<Identity>,
     /// When it gets a fresh token.
     pub(super) refresh_at: Instant,
     /// Waits for its turn.
@@ -100,6 +104,7 @@ impl Connection {
             link: Some(link),
             peer: None,
             claims,
+            unnamed: None,
             refresh_at: now,
             dirty: false,
             reliable: ChannelGroup::new(),

@@ -1,21 +1,19 @@
 //! How participants come in: joins, resumes, and the offers and candidates that make their connections.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
-use lkstream_proto::id::RoomSid;
 use lkstream_proto::limits;
 use lkstream_proto::participant::{ClientInfo, DisconnectReason};
 use lkstream_proto::signal::{Request, Response, SessionDescription, SignalResponse};
 use lkstream_transport::{Credentials, IceMode, Peer, PeerConfig, SdpError};
 
-use super::connection::{self, Connection, Key, LeaverBuffers, Outlet};
-use super::{HostedRoom, LinkId, RoomKey, Worker};
+use super::connection::{self, Connection, Key, Outlet};
+use super::{LinkId, Worker};
 use crate::admission::{Admission, Denied};
 use crate::link::Queue;
-use crate::room::{self, Departure, Input, JoinError, Room};
+use crate::room::{self, Departure, Input, JoinError};
 
 /// How often clients get a fresh token (protocol.md §1.5).
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
@@ -50,21 +48,26 @@ impl Worker {
             None => None,
         };
         let room_key = self.room_of(now, &admission)?;
-        let Some(hosted) = self.rooms.get_mut(&room_key) else {
-            return Err(Denied::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the room is gone",
-            ));
+        let unnamed = (!admission.names_room).then(|| admission.joining.identity.clone());
+        let (room, identity) = (admission.room, admission.joining.identity.clone());
+        let joined = match self.rooms.get_mut(room_key) {
+            Some(hosted) => hosted.room.join(now, admission.joining),
+            None => Err(JoinError::Closed),
         };
-        let member = hosted.room.join(now, admission.joining).map_err(|error| {
+        let member = joined.map_err(|error| {
+            self.end_if_unused(room_key);
             let status = match error {
                 JoinError::Protocol { .. } => StatusCode::BAD_REQUEST,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             };
             Denied::new(status, error.to_string())
         })?;
+        self.options.journal.say("joins", |more| {
+            let (room, identity) = (room.as_str(), identity.as_str());
+            tracing::info!(?room, ?identity, more, "joined");
+        });
         let key = Key(self.key());
-        if let Some(hosted) = self.rooms.get_mut(&room_key) {
+        if let Some(hosted) = self.rooms.get_mut(room_key) {
             hosted.members.insert(member, key);
         }
         let mut connection = Connection::new(
@@ -75,6 +78,10 @@ impl Worker {
             Outlet { id, queue: link },
             admission.claims,
         );
+        if let Some(identity) = &unnamed {
+            self.rooms.enter_unnamed(identity);
+        }
+        connection.unnamed = unnamed;
         let mut answer = None;
         if let Some((peer, sdp)) = peer {
             self.demux.register(peer.local_ufrag(), key);
@@ -92,42 +99,10 @@ impl Worker {
         Ok(id)
     }
 
-    /// The room of a join; made when it is not there yet.
-    fn room_of(&mut self, now: Instant, admission: &Admission) -> Result<RoomKey, Denied> {
-        if let Some(key) = self.by_name.get(&admission.room) {
-            return Ok(*key);
-        }
-        if self.rooms.len() >= self.options.max_rooms {
-            let text = format!("the server has {} rooms already", self.rooms.len());
-            return Err(Denied::new(StatusCode::SERVICE_UNAVAILABLE, text));
-        }
-        let unix_time = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let sid = RoomSid::generate(rand::random());
-        let mut options = room::Options::new(admission.room.clone(), sid, unix_time);
-        options.metadata.clone_from(&admission.room_metadata);
-        options.limits = self.options.limits.clone();
-        options.server = room::server_info(self.options.node_id.clone());
-        let key = RoomKey(self.key());
-        let buffers = LeaverBuffers::new(options.limits.leaver_backlog);
-        self.by_name.insert(admission.room.clone(), key);
-        self.rooms.insert(
-            key,
-            HostedRoom {
-                room: Room::new(now, options),
-                members: HashMap::new(),
-                buffers,
-            },
-        );
-        self.schedule_room(key);
-        Ok(key)
-    }
-
     fn resume(&mut self, now: Instant, admission: Admission, id: LinkId, mut link: Queue) {
         let known = admission.resume.as_ref().and_then(|resume| {
-            let room_key = *self.by_name.get(&admission.room)?;
-            let hosted = self.rooms.get_mut(&room_key)?;
+            let room_key = self.rooms.find(&admission.room)?;
+            let hosted = self.rooms.get_mut(room_key)?;
             let identity = &admission.joining.identity;
             let member = hosted
                 .room
@@ -181,7 +156,7 @@ impl Worker {
         claims.expires = claims.expires.map(|expires| expires.max(earliest));
         let info = self
             .rooms
-            .get(&connection.room)
+            .get_mut(connection.room)
             .and_then(|hosted| hosted.room.participant(connection.member));
         if let Some(info) = info {
             claims.name.clone_from(&info.name);
