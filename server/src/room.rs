@@ -74,7 +74,15 @@ pub struct Room {
     free: Vec<Slot>,
     by_identity: BTreeMap<Identity, Slot>,
     by_sid: BTreeMap<ParticipantSid, Slot>,
+    /// Who is in the room and not on the way out.
+    present: BTreeSet<Slot>,
     leaving: BTreeSet<Slot>,
+    /// Leavers whose leave others are still to be told, by identity.
+    untold: BTreeMap<Identity, MemberId>,
+    /// When the others are told of each leaver in any case, earliest first.
+    drains: VecDeque<(Instant, MemberId)>,
+    /// Publishers that are slowed.
+    braked: BTreeSet<Slot>,
     /// Cost of all logs.
     logged: usize,
     outputs: VecDeque<Output>,
@@ -89,6 +97,9 @@ pub struct Room {
     /// The latest time it was told.
     last_now: Instant,
     scratch: Vec<Slot>,
+    /// How often a place was looked at, which is what its work is measured in.
+    #[cfg(test)]
+    lookups: std::cell::Cell<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +119,11 @@ impl Room {
             free: Vec::new(),
             by_identity: BTreeMap::new(),
             by_sid: BTreeMap::new(),
+            present: BTreeSet::new(),
             leaving: BTreeSet::new(),
+            untold: BTreeMap::new(),
+            drains: VecDeque::new(),
+            braked: BTreeSet::new(),
             logged: 0,
             outputs: VecDeque::new(),
             deadline: now.checked_add(expires_after),
@@ -120,6 +135,8 @@ impl Room {
             stats: Stats::default(),
             last_now: now,
             scratch: Vec::new(),
+            #[cfg(test)]
+            lookups: std::cell::Cell::new(0),
             options,
         }
     }
@@ -238,6 +255,7 @@ impl Room {
         let member = Member::new(now, id, sid, joining.identity, info, deadline);
         let (welcome, others) = self.welcome(&member);
         self.places[id.slot as usize].member = Some(Box::new(member));
+        self.present.insert(id.slot);
         self.signal(id, Response::Join(welcome));
         for other in others {
             self.show(id, other, News::Joined);
@@ -272,9 +290,7 @@ impl Room {
             Input::Acknowledged { member, total } => self.acknowledged(member, total),
             Input::Discarded { member, bytes } => {
                 self.stats.discarded += 1;
-                if let Some(member) = self.member_mut(member) {
-                    member.taken = member.taken.saturating_sub(bytes);
-                }
+                self.discarded(member, bytes);
             }
             Input::ConnectionLost(id) => {
                 let limit = now + self.options.limits.resume_timeout;
@@ -308,17 +324,21 @@ impl Room {
         }
         self.last_now = self.last_now.max(now);
         self.deadline = None;
-        for slot in 0..self.places.len() as Slot {
-            let Some(member) = self.at(slot) else {
+        let present: Vec<Slot> = self.present.iter().copied().collect();
+        for slot in present {
+            let Some(member) = self.at(slot).filter(|member| member.is_present()) else {
                 continue;
             };
             let id = member.id;
             match member.overdue(now, &self.options.limits) {
                 Some(member::Overdue::Depart(departure)) => self.depart(now, id, departure),
                 Some(member::Overdue::Skip) => self.skip(now, slot),
-                Some(member::Overdue::Announce) => self.announce_late(slot),
                 None => {}
             }
+        }
+        self.announce_late(now);
+        let braked: Vec<Slot> = self.braked.iter().copied().collect();
+        for slot in braked {
             self.recheck_brake(now, slot);
         }
         if self.room_update_due.is_some_and(|due| due <= now) {
@@ -335,11 +355,12 @@ impl Room {
                 next = Some(next.map_or(at, |next: Instant| next.min(at)));
             }
         };
-        for place in &self.places {
-            if let Some(member) = &place.member {
+        for slot in &self.present {
+            if let Some(member) = self.at(*slot) {
                 member.deadlines(&self.options.limits, &mut sooner);
             }
         }
+        sooner(self.drains.front().map(|(at, _)| *at));
         if self.by_sid.is_empty() {
             sooner(self.empty_since.checked_add(self.expires_after));
         }
@@ -360,19 +381,20 @@ impl Room {
     }
 
     fn at(&self, slot: Slot) -> Option<&Member> {
+        #[cfg(test)]
+        self.lookups.set(self.lookups.get() + 1);
         self.places.get(slot as usize)?.member.as_deref()
     }
 
     fn at_mut(&mut self, slot: Slot) -> Option<&mut Member> {
+        #[cfg(test)]
+        self.lookups.set(self.lookups.get() + 1);
         self.places.get_mut(slot as usize)?.member.as_deref_mut()
     }
 
     /// Everybody who is in the room and not on the way out.
     fn present(&self) -> impl Iterator<Item = &Member> {
-        self.places
-            .iter()
-            .filter_map(|place| place.member.as_deref())
-            .filter(|member| member.is_present())
+        self.present.iter().filter_map(|slot| self.at(*slot))
     }
 
     /// A free place.
@@ -459,7 +481,7 @@ impl Room {
             return;
         };
         let (id, is_hidden) = (subject.id, subject.is_hidden());
-        for slot in 0..self.places.len() as Slot {
+        for slot in self.present.clone() {
             let Some(to) = self.at(slot).map(|member| member.id) else {
                 continue;
             };

@@ -1,7 +1,9 @@
 //! How participants leave: what they have sent first reaches the others, then the others are told (ARCHITECTURE.md, "Leaving").
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
+use lkstream_proto::id::Identity;
 use lkstream_proto::participant::{DisconnectReason, ParticipantState};
 use lkstream_proto::signal::{LeaveAction, LeaveRequest, Response};
 
@@ -85,7 +87,7 @@ impl Room {
         let connected = self
             .member(id)
             .is_some_and(|member| matches!(member.phase, Phase::Active));
-        if !self.begin_leaving(now, id, DisconnectReason::ClientInitiated) {
+        if !self.begin_leaving(now, id, DisconnectReason::ClientInitiated, Audience::Others) {
             return;
         }
         if connected {
@@ -100,7 +102,7 @@ impl Room {
         if departure == Departure::stalled() && self.is_cut_for_stalling(now, id) {
             self.stats.cut_stalled += 1;
         }
-        if !self.begin_leaving(now, id, departure.reason) {
+        if !self.begin_leaving(now, id, departure.reason, Audience::Others) {
             return;
         }
         if self.is_linked(id.slot)
@@ -118,95 +120,112 @@ impl Room {
     }
 
     /// Takes a participant out of everything but its log. False when it is on its way already.
-    fn begin_leaving(&mut self, now: Instant, id: MemberId, reason: DisconnectReason) -> bool {
-        let deadline = now + self.options.limits.leave_drain;
-        let awaiting = self
-            .present()
-            .filter(|member| member.id != id)
-            .map(|member| (member.id, None))
-            .collect();
+    fn begin_leaving(
+        &mut self,
+        now: Instant,
+        id: MemberId,
+        reason: DisconnectReason,
+        audience: Audience,
+    ) -> bool {
         let Some(member) = self.member_mut(id).filter(|member| member.is_present()) else {
             return false;
         };
-        member.phase = Phase::Leaving(Leaving {
-            reason,
-            deadline: Some(deadline),
-            finished: false,
-            told: !member.is_hidden(),
-            removed: false,
-            awaiting,
-        });
+        let told = audience == Audience::Others && !member.is_hidden();
         member.info.state = ParticipantState::Disconnected as i32;
         member.info.disconnect_reason = reason as i32;
         member.info.version += 1;
+        let leavers = std::mem::take(&mut member.leavers);
+        member.targets.clear();
         let identity = member.identity.clone();
         if self.by_identity.get(&identity) == Some(&id.slot) {
             self.by_identity.remove(&identity);
         }
+        self.present.remove(&id.slot);
         self.leaving.insert(id.slot);
+        let mut awaiting = BTreeSet::new();
+        if told {
+            for slot in self.present.clone() {
+                if let Some(member) = self.at_mut(slot) {
+                    member.leavers.insert(id);
+                    awaiting.insert(member.id);
+                }
+            }
+            self.untold.insert(identity, id);
+            let deadline = now + self.options.limits.leave_drain;
+            self.drains.push_back((deadline, id));
+            self.due(deadline);
+        }
+        if let Some(member) = self.member_mut(id) {
+            member.phase = Phase::Leaving(Leaving {
+                reason,
+                finished: false,
+                told,
+                awaiting,
+            });
+        }
         self.forget_subscriber(now, id.slot);
         // Nobody waits for its acknowledgements any more.
-        let leavers: Vec<Slot> = self.leaving.iter().copied().collect();
-        for slot in leavers {
-            if let Some(leaving) = self.leaving_mut(slot) {
+        for leaver in leavers {
+            if let Some(leaving) = self.leaving_mut(leaver) {
                 leaving.awaiting.remove(&id);
             }
-            self.settle(slot);
+            self.release(leaver.slot);
         }
-        self.due(deadline);
         self.room_changed(now);
         true
     }
 
     /// Nothing more comes from a leaver.
     pub(super) fn finished(&mut self, id: MemberId) {
+        let Some(leaving) = self.leaving_mut(id).filter(|leaving| !leaving.finished) else {
+            return;
+        };
+        leaving.finished = true;
+        let reason = leaving.reason;
+        let awaiting = leaving.awaiting.clone();
         let Some(member) = self.member(id) else {
             return;
         };
-        let Phase::Leaving(leaving) = &member.phase else {
-            return;
-        };
-        if leaving.finished {
-            return;
-        }
         let sid = member.sid.clone();
-        let reason = leaving.reason;
-        let targets: Vec<(MemberId, Option<u64>)> = leaving
-            .awaiting
-            .keys()
-            .map(|subscriber| {
-                let caught_up = member.log.behind(subscriber.slot) == 0;
-                let taken = self
-                    .member(*subscriber)
-                    .map_or(0, |subscriber| subscriber.taken);
-                (*subscriber, caught_up.then_some(taken))
-            })
+        let caught_up: Vec<MemberId> = awaiting
+            .into_iter()
+            .filter(|subscriber| member.log.behind(subscriber.slot) == 0)
             .collect();
-        if let Some(leaving) = self.leaving_mut(id.slot) {
-            leaving.finished = true;
-            leaving.removed = true;
-            leaving.awaiting.extend(targets);
-        }
         self.outputs.push_back(Output::Removed {
             member: id,
             sid,
             reason,
         });
-        self.settle(id.slot);
+        for subscriber in caught_up {
+            self.tell_once_acknowledged(id, subscriber);
+        }
+        self.release(id.slot);
     }
 
     /// A subscriber took the last packet of a publisher, who may be a leaver.
     pub(super) fn took_the_last(&mut self, publisher: Slot, subscriber: MemberId) {
-        let Some(taken) = self.member(subscriber).map(|member| member.taken) else {
+        let Some(member) = self.at(publisher) else {
             return;
         };
-        if let Some(leaving) = self.leaving_mut(publisher)
+        let id = member.id;
+        if let Phase::Leaving(leaving) = &member.phase
             && leaving.finished
-            && let Some(target) = leaving.awaiting.get_mut(&subscriber)
         {
-            *target = Some(taken);
+            self.tell_once_acknowledged(id, subscriber);
+            self.release(publisher);
         }
-        self.release(publisher);
+    }
+
+    /// A subscriber has taken everything of a leaver: it is told as soon as its transport has acknowledged that.
+    fn tell_once_acknowledged(&mut self, leaver: MemberId, subscriber: MemberId) {
+        let Some(member) = self.member_mut(subscriber) else {
+            return;
+        };
+        if member.acknowledged >= member.taken {
+            self.tell(leaver, subscriber);
+        } else if member.leavers.contains(&leaver) {
+            member.targets.push_back((member.taken, leaver));
+        }
     }
 
     pub(super) fn acknowledged(&mut self, id: MemberId, total: u64) {
@@ -219,72 +238,83 @@ impl Room {
             member.waiting_since = Some(now);
         }
         member.acknowledged = total;
-        if self.leaving.is_empty() {
+        self.tell_what_is_acknowledged(id);
+    }
+
+    /// A packet that a subscriber took will not reach it.
+    pub(super) fn discarded(&mut self, id: MemberId, bytes: u64) {
+        let Some(member) = self.member_mut(id) else {
             return;
+        };
+        member.taken = member.taken.saturating_sub(bytes);
+        let taken = member.taken;
+        for (target, _) in member.targets.iter_mut().rev() {
+            if *target <= taken {
+                break;
+            }
+            *target = taken;
         }
-        let leavers: Vec<Slot> = self.leaving.iter().copied().collect();
-        for slot in leavers {
-            self.settle(slot);
+        self.tell_what_is_acknowledged(id);
+    }
+
+    fn tell_what_is_acknowledged(&mut self, subscriber: MemberId) {
+        while let Some(member) = self.member_mut(subscriber)
+            && let Some((target, leaver)) = member.targets.front().copied()
+            && target <= member.acknowledged
+        {
+            member.targets.pop_front();
+            self.tell(leaver, subscriber);
+            self.release(leaver.slot);
         }
     }
 
-    /// Tells those who have everything of a leaver that it left, and forgets it after the last one.
-    fn settle(&mut self, slot: Slot) {
-        let Some(member) = self.at(slot) else {
-            return;
-        };
-        let Phase::Leaving(leaving) = &member.phase else {
-            return;
-        };
-        if !leaving.finished {
-            return;
+    /// Time is up for leavers: the rest is told, whatever they have. What these have sent still reaches them.
+    pub(super) fn announce_late(&mut self, now: Instant) {
+        while let Some((deadline, leaver)) = self.drains.front().copied() {
+            let awaiting = match self.leaving_mut(leaver) {
+                Some(leaving) if deadline <= now => leaving.awaiting.clone(),
+                Some(leaving) if leaving.told && !leaving.awaiting.is_empty() => return,
+                // It is gone, or there is nothing to be late with.
+                _ => BTreeSet::new(),
+            };
+            self.drains.pop_front();
+            if awaiting.is_empty() {
+                continue;
+            }
+            self.stats.late_leaves += 1;
+            for subscriber in awaiting {
+                self.tell(leaver, subscriber);
+            }
+            self.release(leaver.slot);
         }
-        let settled: Vec<MemberId> = leaving
-            .awaiting
-            .iter()
-            .filter(|(subscriber, target)| {
-                self.member(**subscriber).is_none_or(|subscriber| {
-                    target.is_some_and(|target| subscriber.acknowledged >= target)
-                })
-            })
-            .map(|(subscriber, _)| *subscriber)
-            .collect();
-        self.tell(slot, &settled);
     }
 
-    /// Time is up for a leaver: the rest is told, whatever they have. What it has sent still reaches them.
-    pub(super) fn announce_late(&mut self, slot: Slot) {
-        let Some(leaving) = self.leaving_mut(slot) else {
-            return;
-        };
-        leaving.deadline = None;
-        let rest: Vec<MemberId> = leaving.awaiting.keys().copied().collect();
-        self.stats.late_leaves += 1;
-        self.tell(slot, &rest);
-    }
-
-    fn tell(&mut self, slot: Slot, subscribers: &[MemberId]) {
-        let Some(member) = self.at(slot) else {
-            return;
-        };
-        let (id, info) = (member.id, member.info.clone());
-        let Some(leaving) = self.leaving_mut(slot) else {
+    /// Tells a subscriber that a leaver left, unless it was told before.
+    fn tell(&mut self, leaver: MemberId, subscriber: MemberId) {
+        let Some(leaving) = self.leaving_mut(leaver) else {
             return;
         };
         let told = leaving.told;
-        for subscriber in subscribers {
-            leaving.awaiting.remove(subscriber);
+        if !leaving.awaiting.remove(&subscriber) {
+            return;
         }
-        if told {
-            for subscriber in subscribers {
-                self.show_leave(*subscriber, id, &info);
+        self.stop_awaiting(leaver, subscriber);
+        if told && let Some(info) = self.member(leaver).map(|member| member.info.clone()) {
+            self.show_leave(subscriber, leaver, &info);
+        }
+    }
+
+    fn stop_awaiting(&mut self, leaver: MemberId, subscriber: MemberId) {
+        if let Some(member) = self.member_mut(subscriber) {
+            member.leavers.remove(&leaver);
+            if member.leavers.is_empty() {
+                member.targets.clear();
             }
         }
-        self.release(slot);
     }
 
     /// Frees a leaver's place when everybody was told and has taken everything.
-    fn release(&mut self, slot: Slot) {
+    pub(super) fn release(&mut self, slot: Slot) {
         let Some(member) = self.at(slot) else {
             return;
         };
@@ -297,29 +327,26 @@ impl Room {
         }
     }
 
-    /// The same for all leavers, after a subscriber was forgotten.
-    pub(super) fn release_leavers(&mut self) {
-        let leavers: Vec<Slot> = self.leaving.iter().copied().collect();
-        for slot in leavers {
-            self.release(slot);
-        }
-    }
-
     /// Somebody comes (back) under this identity: the new sid says it all (protocol.md §2.9).
-    pub(super) fn supersede(&mut self, identity: &lkstream_proto::id::Identity) {
-        let leavers: Vec<Slot> = self.leaving.iter().copied().collect();
-        for slot in leavers {
-            if let Some(member) = self.at_mut(slot)
-                && member.identity == *identity
-                && let Phase::Leaving(leaving) = &mut member.phase
-            {
-                leaving.told = false;
-            }
+    pub(super) fn supersede(&mut self, identity: &Identity) {
+        if let Some(leaver) = self.untold.remove(identity) {
+            self.tell_nobody(leaver);
         }
     }
 
-    fn leaving_mut(&mut self, slot: Slot) -> Option<&mut Leaving> {
-        match &mut self.at_mut(slot)?.phase {
+    fn tell_nobody(&mut self, leaver: MemberId) {
+        let Some(leaving) = self.leaving_mut(leaver) else {
+            return;
+        };
+        leaving.told = false;
+        for subscriber in std::mem::take(&mut leaving.awaiting) {
+            self.stop_awaiting(leaver, subscriber);
+        }
+        self.release(leaver.slot);
+    }
+
+    fn leaving_mut(&mut self, id: MemberId) -> Option<&mut Leaving> {
+        match &mut self.member_mut(id)?.phase {
             Phase::Leaving(leaving) => Some(leaving),
             _ => None,
         }
@@ -336,6 +363,10 @@ impl Room {
         };
         self.logged -= member.log.cost();
         self.leaving.remove(&slot);
+        self.braked.remove(&slot);
+        if self.untold.get(&member.identity) == Some(&member.id) {
+            self.untold.remove(&member.identity);
+        }
         self.by_sid.remove(&member.sid);
         self.forget_participant(member.id);
         self.free.push(slot);
@@ -395,15 +426,20 @@ impl Room {
         }
         // Nobody is told about the others: all go at once.
         for id in everybody {
-            if self.begin_leaving(now, id, reason) {
-                if let Some(leaving) = self.leaving_mut(id.slot) {
-                    leaving.told = false;
-                    leaving.awaiting.clear();
-                }
+            if self.begin_leaving(now, id, reason, Audience::Nobody) {
                 self.finished(id);
             }
         }
         // Those who left before have nobody to tell any more.
-        self.release_leavers();
+        for slot in self.leaving.clone() {
+            self.release(slot);
+        }
     }
+}
+
+/// Who is told of a leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    Others,
+    Nobody,
 }

@@ -1,6 +1,6 @@
 //! What a room knows about one participant.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -51,6 +51,12 @@ pub(super) struct Member {
     pub(super) taken: u64,
     /// Bytes of those that its transport acknowledged.
     pub(super) acknowledged: u64,
+    /// Leavers of whom it has not received everything yet.
+    pub(super) leavers: BTreeSet<MemberId>,
+    /// From how many acknowledged bytes on it has everything of which leaver, in order. Some are no longer of interest.
+    pub(super) targets: VecDeque<(u64, MemberId)>,
+    /// Publishers that have sent something to it by name.
+    pub(super) addressed_by: BTreeSet<Slot>,
 }
 
 #[derive(Debug)]
@@ -68,16 +74,12 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Leaving {
     pub(super) reason: DisconnectReason,
-    /// When the others are told in any case; `None` when they were. Its log stays until it is taken.
-    pub(super) deadline: Option<Instant>,
     /// Nothing more comes from it.
     pub(super) finished: bool,
     /// Whether the others are told; not when it was hidden or has come back under a new sid.
     pub(super) told: bool,
-    /// Whether [`super::Output::Removed`] was given.
-    pub(super) removed: bool,
-    /// Who has not received everything yet, and from how many acknowledged bytes on it has.
-    pub(super) awaiting: BTreeMap<MemberId, Option<u64>>,
+    /// Who has not received everything yet; each of them has this leaver in [`Member::leavers`].
+    pub(super) awaiting: BTreeSet<MemberId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +96,6 @@ pub(super) enum Link {
 pub(super) enum Overdue {
     Depart(Departure),
     Skip,
-    Announce,
 }
 
 impl Member {
@@ -130,6 +131,9 @@ impl Member {
             lossy_bytes: 0,
             taken: 0,
             acknowledged: 0,
+            leavers: BTreeSet::new(),
+            targets: VecDeque::new(),
+            addressed_by: BTreeSet::new(),
         }
     }
 
@@ -191,17 +195,10 @@ impl Member {
     }
 
     pub(super) fn overdue(&self, now: Instant, limits: &Limits) -> Option<Overdue> {
-        match &self.phase {
-            Phase::Leaving(leaving) => {
-                return leaving
-                    .deadline
-                    .filter(|deadline| *deadline <= now)
-                    .map(|_| Overdue::Announce);
-            }
-            Phase::Joined { deadline } if *deadline <= now => {
-                return Some(Overdue::Depart(Departure::never_connected()));
-            }
-            _ => {}
+        if let Phase::Joined { deadline } = self.phase
+            && deadline <= now
+        {
+            return Some(Overdue::Depart(Departure::never_connected()));
         }
         if self.path_lost.is_some_and(|at| at <= now) {
             return Some(Overdue::Depart(Departure::connection_lost()));
@@ -225,10 +222,8 @@ impl Member {
     }
 
     pub(super) fn deadlines(&self, limits: &Limits, sooner: &mut impl FnMut(Option<Instant>)) {
-        match &self.phase {
-            Phase::Leaving(leaving) => return sooner(leaving.deadline),
-            Phase::Joined { deadline } => sooner(Some(*deadline)),
-            Phase::Active => {}
+        if let Phase::Joined { deadline } = self.phase {
+            sooner(Some(deadline));
         }
         sooner(self.path_lost);
         if let Link::Lost { until } = self.link {

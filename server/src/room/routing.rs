@@ -170,6 +170,7 @@ impl Room {
             .map(|publisher| std::mem::take(&mut publisher.log))
             .unwrap_or_default();
         let publisher = self.at(from).map(|publisher| publisher.id);
+        let is_by_name = matches!(audience, Audience::Only(_));
         let cost = super::log::cost(packet.len());
         let mut began_to_wait = false;
         let places = &mut self.places;
@@ -185,6 +186,9 @@ impl Room {
                 member.turns.push_back(from);
             }
             member.behind += cost;
+            if is_by_name {
+                member.addressed_by.insert(from);
+            }
             if member.waiting_since.is_none() {
                 member.waiting_since = Some(now);
                 began_to_wait = true;
@@ -312,6 +316,7 @@ impl Room {
         if let Some(member) = self.member_mut(publisher) {
             member.braked = true;
         }
+        self.braked.insert(publisher.slot);
         self.due(now + self.options.limits.stalled_after);
         false
     }
@@ -335,6 +340,7 @@ impl Room {
             self.due(now + self.options.limits.stalled_after);
             return;
         }
+        self.braked.remove(&publisher);
         if let Some(member) = self.at_mut(publisher) {
             member.braked = false;
             let id = member.id;
@@ -432,25 +438,34 @@ impl Room {
         self.forget_subscriber(now, slot);
     }
 
-    /// Drops everything that waits for a subscriber.
+    /// Drops everything that waits for a subscriber. Looks at those only who have something for it.
     pub(super) fn forget_subscriber(&mut self, now: Instant, slot: Slot) {
         let Some(member) = self.at_mut(slot) else {
             return;
         };
-        member.turns.clear();
+        let mut publishers = std::mem::take(&mut member.addressed_by);
+        publishers.extend(member.turns.drain(..));
+        publishers.extend(member.signals.unannounced());
         member.behind = 0;
         member.waiting_since = None;
         member.lossy.clear();
         member.lossy_bytes = 0;
-        for publisher in 0..self.places.len() as Slot {
-            let Some(member) = self.at_mut(publisher) else {
+        let limit = self.options.limits.room_log / 2;
+        let was_tight = self.logged > limit;
+        for publisher in &publishers {
+            let Some(member) = self.at_mut(*publisher) else {
                 continue;
             };
             let (_, freed) = member.log.remove(slot);
             self.logged -= freed;
-            self.recheck_brake(now, publisher);
+            self.recheck_brake(now, *publisher);
+            self.release(*publisher);
         }
-        self.release_leavers();
+        if was_tight && self.logged <= limit {
+            for publisher in self.braked.clone() {
+                self.recheck_brake(now, publisher);
+            }
+        }
     }
 
     /// Drops what a leaver has sent to somebody who has not heard that it came.

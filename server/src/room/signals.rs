@@ -128,6 +128,11 @@ impl Signals {
         !self.unannounced.contains_key(&publisher)
     }
 
+    /// Publishers that it was not told of yet.
+    pub(super) fn unannounced(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.unannounced.keys().map(|id| id.slot)
+    }
+
     /// A participant leaves, so it is not shown any more. True when it was never told that it came.
     fn conceal(&mut self, id: MemberId) -> bool {
         if let Some(place) = self.participants.remove(&id) {
@@ -318,11 +323,11 @@ impl Room {
 
     /// Lets everybody know what the room is like now.
     pub(super) fn show_room(&mut self) {
-        for slot in 0..self.places.len() as Slot {
+        for slot in self.present.clone() {
             let Some(member) = self.at_mut(slot) else {
                 continue;
             };
-            if member.is_present() && member.link == Link::Up && !member.signals.has_room_update {
+            if member.link == Link::Up && !member.signals.has_room_update {
                 member.signals.has_room_update = true;
                 member.signals.push(Signal::RoomUpdate);
                 self.wake_signals(slot);
@@ -351,8 +356,8 @@ impl Room {
 
     /// A participant's place is free again.
     pub(super) fn forget_participant(&mut self, id: MemberId) {
-        for place in &mut self.places {
-            if let Some(member) = &mut place.member {
+        for slot in self.present.clone() {
+            if let Some(member) = self.at_mut(slot) {
                 member.signals.forget(id);
             }
         }
