@@ -20,7 +20,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use lkstream::files::printable;
 
 use crate::exit::{Code, Failure};
 use crate::output::{Channel, Format, Output};
@@ -114,12 +115,18 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Code::Usage.number()));
     }
-    let _ = writeln!(std::io::stderr(), "{}", one_line(&error.to_string()));
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    let line = one_line(&error.to_string(), &arguments);
+    let _ = writeln!(std::io::stderr(), "{}", printable(&line));
     Code::Usage.into()
 }
 
-fn one_line(text: &str) -> String {
-    let (cause, rest) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
+/// clap's message without its line breaks, with the help of the subcommand that was meant.
+fn one_line<S: AsRef<str>>(text: &str, arguments: &[S]) -> String {
+    let cause = text.split("\n\nUsage: ").next().unwrap_or(text);
     let cause = cause
         .split("\n\nFor more information")
         .next()
@@ -128,15 +135,13 @@ fn one_line(text: &str) -> String {
         .split("\n\n")
         .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
-    let command: Vec<&str> = rest
-        .split_whitespace()
-        .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
-        .collect();
-    let command = if command.is_empty() {
-        "lkstream".to_owned()
-    } else {
-        command.join(" ")
-    };
+    let line = CommandLine::command();
+    let command = arguments
+        .iter()
+        .find_map(|argument| line.find_subcommand(argument.as_ref()))
+        .map_or("lkstream".to_owned(), |command| {
+            format!("lkstream {}", command.get_name())
+        });
     format!("{}; see `{command} --help`", cause.join("; "))
 }
 
@@ -181,7 +186,6 @@ fn log_to_stderr(verbose: u8, is_server: bool) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -201,12 +205,21 @@ mod tests {
             ),
             (
                 vec!["recv", "--room", ""],
-                "error: invalid value '' for '--room <ROOM>': it is empty; see `lkstream --help`",
+                "error: invalid value '' for '--room <ROOM>': it is empty; see `lkstream recv --help`",
+            ),
+            (
+                vec!["-v", "send", "--wait", "soon", "--text", "x"],
+                "error: invalid value 'soon' for '--wait <SECONDS>': expected number at 0; write seconds, or 90s, 5m, 6h; see `lkstream send --help`",
+            ),
+            (
+                vec!["receive"],
+                "error: unrecognized subcommand 'receive'; tip: a similar subcommand exists: 'recv'; see `lkstream --help`",
             ),
         ] {
-            let error = CommandLine::try_parse_from(std::iter::once("lkstream").chain(arguments))
-                .unwrap_err();
-            assert_eq!(one_line(&error.to_string()), wanted);
+            let error =
+                CommandLine::try_parse_from(std::iter::once("lkstream").chain(arguments.clone()))
+                    .unwrap_err();
+            assert_eq!(one_line(&error.to_string(), &arguments), wanted);
         }
     }
 }
