@@ -146,7 +146,10 @@ mod tests {
                 90,
                 "report.pdf [========>                   ]   30%  10 s left  12 MB of 40 MB  3.1 MB/s",
             ),
-            (60, "report.pdf [===>         ]   30%  10 s left  12 MB of 40 MB"),
+            (
+                60,
+                "report.pdf [===>         ]   30%  10 s left  12 MB of 40 MB",
+            ),
             (40, "report.pdf [==>      ]   30%  10 s left"),
             (30, "report.pdf [===>      ]   30%"),
             (14, "repor..   30%"),

@@ -181,6 +181,13 @@ pub(super) async fn send(
         (Kind::Bytes, Some(name)) => name.clone(),
         _ => "the text".to_owned(),
     };
+    let begun = Begun {
+        output,
+        stream: &stream,
+        kind,
+        name: name.clone(),
+        is_over: false,
+    };
     let task = Arc::new(task);
     let on_open = {
         let (output, task, to) = (output.clone(), task.clone(), arguments.to.clone());
@@ -234,11 +241,12 @@ pub(super) async fn send(
         }
     };
     drop(task);
+    let name = begun.end();
     match sent {
         Ok(sent) => {
             let seconds = started.elapsed().as_secs_f64();
             output.emit(&Event::Delivered {
-                stream,
+                stream: stream.clone(),
                 kind,
                 name,
                 bytes: sent.bytes(),
@@ -247,19 +255,47 @@ pub(super) async fn send(
             Ok(sent)
         }
         Err(failure) => {
-            if !output.is_human() {
-                let reason = failure.cause.clone();
-                output.emit(&Event::Failed {
-                    direction: Direction::Outgoing,
-                    stream,
-                    kind,
-                    name,
-                    from: None,
-                    reason,
-                    remedy: failure.remedy.clone(),
-                });
-            }
+            // People read it as the last line of the command.
+            output.emit_json(&failed(&stream, kind, name, &failure));
             Err(failure)
+        }
+    }
+}
+
+fn failed(stream: &str, kind: Kind, name: Option<String>, failure: &Failure) -> Event {
+    Event::Failed {
+        direction: Direction::Outgoing,
+        stream: stream.to_owned(),
+        kind,
+        name,
+        from: None,
+        reason: failure.cause.clone(),
+        remedy: failure.remedy.clone(),
+    }
+}
+
+/// A stream that has begun. Dropped before its end, it was interrupted, which programs learn.
+struct Begun<'a> {
+    output: &'a Output,
+    stream: &'a str,
+    kind: Kind,
+    name: Option<String>,
+    is_over: bool,
+}
+
+impl Begun<'_> {
+    fn end(mut self) -> Option<String> {
+        self.is_over = true;
+        self.name.take()
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let failure = Failure::interrupted();
+            let event = failed(self.stream, self.kind, self.name.take(), &failure);
+            self.output.emit_json(&event);
         }
     }
 }
