@@ -44,16 +44,10 @@ fn check_names(lines: &str) {
             "error" => "cause code event remedy",
             _ => panic!("{name} is not documented: {line}"),
         };
-        let documented: Vec<&str> = fields.split(' ').collect();
-        let found: Vec<&str> = event
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
-        for field in &documented {
-            assert!(found.contains(field), "{field} is missing in {line}");
-        }
+        let mut documented: Vec<&str> = fields.split(' ').collect();
+        documented.sort_unstable();
+        let found: Vec<&String> = event.as_object().unwrap().keys().collect();
+        assert_eq!(found, documented, "{line}");
         let seconds = event
             .get("seconds")
             .map(|seconds| seconds.as_f64().unwrap());
@@ -86,6 +80,9 @@ fn transfer(
     (sent, received)
 }
 
+/// Arguments, standard input, and what the events say.
+type Case<'a> = (&'a [&'a str], Option<&'a [u8]>, Value);
+
 #[test]
 fn fields_are_true_on_both_sides() {
     let served = Served::start();
@@ -95,7 +92,7 @@ fn fields_are_true_on_both_sides() {
     let name = "r\u{e9}sum\u{e9} \u{9b}2J.pdf";
     let small = write(source.path(), "small", b"abc");
     let out_path = |name: &str| out.path().join(name).to_str().unwrap().to_owned();
-    let cases: [(&[&str], Option<&[u8]>, Value); 6] = [
+    let cases: [Case<'_>; 6] = [
         (
             &[&file],
             None,
