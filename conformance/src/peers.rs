@@ -237,6 +237,33 @@ impl Door {
         )
     }
 
+    /// A Python program of its own, with the SDK installed and `lkstream` on its path. URL and token of the participant are its
+    /// arguments; for `lkstream` they are in the environment, too.
+    pub fn python_program(
+        &self,
+        script: &Path,
+        room: &str,
+        identity: &str,
+    ) -> Result<Process, Failure> {
+        let python = installed(peers().join(format!("python-livekit-{PYTHON_SDK}/bin/python")))?;
+        let claims = Claims::join(identity, room, SystemTime::now(), TOKEN_LIFE);
+        let token = sign(&claims, KEY, SECRET)?;
+        let ours = lkstream()?;
+        let folder = ours.parent().unwrap_or(&ours);
+        let path = std::env::var("PATH").unwrap_or_default();
+        let command = self
+            .host
+            .program(python)
+            .with([script.as_os_str().to_owned()])
+            .with([self.url.as_str(), token.as_str()])
+            .variable("PATH", &format!("{}:{path}", folder.display()))
+            .variable("LIVEKIT_URL", &self.url)
+            .variable("LIVEKIT_API_KEY", KEY)
+            .variable("LIVEKIT_API_SECRET", SECRET)
+            .variable("PYTHONUNBUFFERED", "1");
+        Process::spawn(&format!("python of {identity}"), &command, Events::Output)
+    }
+
     /// A participant on our command line that sends, with JSON events. It is `send` with further arguments.
     pub fn sender(
         &self,

@@ -373,7 +373,6 @@ impl Program {
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
         command.args(&self.arguments);
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         // Credentials of whoever runs the tests must not decide where they go.
         for name in [
             "LIVEKIT_URL",
@@ -384,6 +383,7 @@ impl Program {
         ] {
             command.env_remove(name);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 }

@@ -14,6 +14,7 @@ mod interop {
     mod chromium_sdk;
     mod chromium_transfer;
     mod cut_short;
+    mod documented;
     mod encryption;
     mod lkstream_to_lkstream;
     mod lkstream_to_python;
