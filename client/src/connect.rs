@@ -99,9 +99,9 @@ async fn open(
     token: &str,
 ) -> Result<(WebSocket, Datagrams, Peer), ConnectError> {
     let stream = connect_tcp(server).await?;
-    let remote = stream.peer_addr().map_err(|error| unreachable(&error))?;
-    let (datagrams, families) = bind(remote).map_err(|error| local(&error))?;
-    let port = datagrams.local_port().map_err(|error| local(&error))?;
+    let remote = stream.peer_addr().map_err(unreachable)?;
+    let (datagrams, families) = bind(remote).map_err(local)?;
+    let port = datagrams.local_port().map_err(local)?;
 
     let mut random = [0; 48];
     rand::fill(&mut random[..]);
@@ -138,7 +138,7 @@ async fn connect_tcp(server: &ServerUrl) -> Result<TcpStream, ConnectError> {
     let addresses = tokio::net::lookup_host((server.host.as_str(), server.port))
         .await
         .map_err(|error| ConnectError::NameResolution {
-            cause: error.to_string(),
+            cause: error.into(),
         })?;
     let mut last = None;
     for address in addresses {
@@ -152,9 +152,9 @@ async fn connect_tcp(server: &ServerUrl) -> Result<TcpStream, ConnectError> {
         }
     }
     Err(match last {
-        Some(error) => unreachable(&error),
+        Some(error) => unreachable(error),
         None => ConnectError::NameResolution {
-            cause: "the name has no address".into(),
+            cause: io::Error::new(io::ErrorKind::NotFound, "the name has no address").into(),
         },
     })
 }
@@ -163,12 +163,14 @@ async fn connect_tls(
     server: &ServerUrl,
     stream: TcpStream,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
-    let failed = |cause: String| ConnectError::Tls { cause };
+    let failed = |cause: io::Error| ConnectError::Tls {
+        cause: cause.into(),
+    };
     // Reads the root certificates of the system from its files.
     let config = tokio::task::spawn_blocking(tls_config)
         .await
         .map_err(thread_ended)?
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| failed(io::Error::other(error)))?;
     let name = rustls::pki_types::ServerName::try_from(server.host.clone()).map_err(|_| {
         ConnectError::InvalidUrl {
             problem: "its host is no name a certificate could have",
@@ -177,7 +179,7 @@ async fn connect_tls(
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await
-        .map_err(|error| failed(error.to_string()))
+        .map_err(failed)
 }
 
 fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
@@ -208,9 +210,8 @@ fn certificate() -> Result<Arc<Certificate>, ConnectError> {
     if let Some(certificate) = CERTIFICATE.get() {
         return Ok(certificate.clone());
     }
-    let certificate = Certificate::generate().map_err(|error| ConnectError::Local {
-        cause: error.to_string(),
-    })?;
+    let certificate =
+        Certificate::generate().map_err(|error| local(io::Error::other(error)))?;
     Ok(CERTIFICATE.get_or_init(|| Arc::new(certificate)).clone())
 }
 
@@ -226,20 +227,20 @@ fn client_info() -> ClientInfo {
     }
 }
 
-fn unreachable(error: &io::Error) -> ConnectError {
+fn unreachable(error: io::Error) -> ConnectError {
     ConnectError::Unreachable {
-        cause: error.to_string(),
+        cause: error.into(),
     }
 }
 
 fn thread_ended(_: tokio::task::JoinError) -> ConnectError {
     ConnectError::Local {
-        cause: "a blocking thread ended before its work".into(),
+        cause: io::Error::other("a blocking thread ended before its work").into(),
     }
 }
 
-fn local(error: &io::Error) -> ConnectError {
+fn local(error: io::Error) -> ConnectError {
     ConnectError::Local {
-        cause: error.to_string(),
+        cause: error.into(),
     }
 }

@@ -13,7 +13,7 @@ pub enum Disconnected {
     #[error("closed by this program")]
     Closed,
     /// The server sent a leave (protocol.md §2.13).
-    #[error("the server ended it: {}", words(*reason))]
+    #[error("the server closed the connection: {}", words(*reason))]
     ByServer {
         /// The reason on the wire.
         reason: DisconnectReason,
@@ -31,6 +31,12 @@ pub enum Disconnected {
     TransportLost {
         /// What happened.
         cause: String,
+    },
+    /// The participants of the room take more than 128 MiB of memory, even without their metadata.
+    #[error("the room is too large: {participants} participants take more than 128 MiB")]
+    RoomTooLarge {
+        /// How many of them were known.
+        participants: usize,
     },
     /// The runtime that drove the room was shut down.
     #[error("the runtime that drove the room was shut down")]
@@ -59,6 +65,7 @@ impl Disconnected {
             },
             Disconnected::SignallingLost { .. }
             | Disconnected::TransportLost { .. }
+            | Disconnected::RoomTooLarge { .. }
             | Disconnected::DriverGone => Lost::Transport {
                 cause: self.to_string().into(),
             },
@@ -88,6 +95,9 @@ impl From<&End> for Disconnected {
             },
             End::TransportTimedOut { limit } => Disconnected::TransportLost {
                 cause: format!("not connected within {limit:?}"),
+            },
+            End::RoomTooLarge { participants } => Disconnected::RoomTooLarge {
+                participants: *participants,
             },
             End::BadJoin { problem } => Disconnected::SignallingLost {
                 cause: (*problem).to_owned(),

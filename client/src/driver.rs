@@ -51,12 +51,17 @@ const ROUNDS: usize = 16;
 
 /// Work of one kind per round.
 const SIGNALLING_FRAMES: usize = 32;
+const SIGNALLING_BYTES: usize = 256 * 1024;
 const RECEIVE_BATCHES: usize = 4;
 const SEND_BATCHES: usize = 32;
 const PACKETS: usize = 256;
 
 /// How long packets are made and handed to the peer connection in one round.
 const HANDING: Duration = Duration::from_millis(2);
+
+/// Signalling messages that wait for the WebSocket; a server that reads so little is gone. The session writes one for
+/// each ping, which are a second apart at least.
+const REQUESTS: usize = 64;
 
 /// Candidates kept until the answer is there.
 const EARLY_CANDIDATES: usize = 64;
@@ -182,12 +187,19 @@ impl Driver {
         if self.is_hung_up || matches!(self.stage, Stage::Closing { .. } | Stage::Gone) {
             return false;
         }
+        let mut taken = 0;
         for _ in 0..SIGNALLING_FRAMES {
+            if taken > SIGNALLING_BYTES {
+                break;
+            }
             let Poll::Ready(message) = Pin::new(&mut self.websocket).poll_next(cx) else {
                 return false;
             };
             let input = match message {
-                Some(Ok(Message::Binary(frame))) => Input::Frame(frame),
+                Some(Ok(Message::Binary(frame))) => {
+                    taken += frame.len();
+                    Input::Frame(frame)
+                }
                 Some(Ok(Message::Close(frame))) => {
                     let code = frame.map_or(1005, |frame| u16::from(frame.code));
                     Input::SignallingLost {
@@ -256,7 +268,8 @@ impl Driver {
             }
         }
         state.dispatch();
-        changed |= std::mem::take(&mut state.is_publishable);
+        let is_publishable = std::mem::take(&mut state.is_publishable);
+        let has_ended = changed && state.ended.is_some();
         self.engine_deadline = state.engine.poll_timeout();
         let started = state.take_started();
         drop(state);
@@ -266,6 +279,12 @@ impl Driver {
         }
         if changed {
             shared.changed.notify_waiters();
+        }
+        if has_ended {
+            shared.publishable.notify_waiters();
+        } else if is_publishable {
+            // Whoever gets in passes it on.
+            shared.publishable.notify_one();
         }
         moved || changed
     }
@@ -323,7 +342,14 @@ impl Driver {
         let mut changed = false;
         loop {
             match state.session.poll_output() {
-                Output::Send(request) => self.requests.push_back(request.to_bytes()),
+                Output::Send(request) if self.requests.len() < REQUESTS => {
+                    self.requests.push_back(request.to_bytes());
+                }
+                Output::Send(_) => {
+                    let cause = UNREAD.to_owned();
+                    let input = Input::SignallingLost { cause };
+                    let _ = state.session.handle_input(now, input);
+                }
                 Output::Timeout { at, .. } => {
                     self.session_deadline = at;
                     return changed;
@@ -367,7 +393,7 @@ impl Driver {
             }
             SessionEvent::Candidate(candidate) => match &mut self.early {
                 Some(early) if early.len() < EARLY_CANDIDATES => early.push(candidate),
-                Some(_) => {}
+                Some(_) => tracing::debug!("candidate ignored: too many before the answer"),
                 None => self.add_candidate(now, &candidate),
             },
             SessionEvent::ParticipantJoined(other) => {
@@ -682,6 +708,7 @@ impl Drop for Driver {
             state.gone = state.ended.clone();
             drop(state);
             self.shared.changed.notify_waiters();
+            self.shared.publishable.notify_waiters();
         }
         self.shared.release_handlers();
     }
@@ -690,6 +717,9 @@ impl Drop for Driver {
 fn is_due(deadline: Option<Instant>, now: Instant) -> bool {
     deadline.is_some_and(|deadline| deadline <= now)
 }
+
+/// Why a connection ended whose other side lets our messages wait.
+const UNREAD: &str = "the server does not read what it is sent";
 
 /// Why the WebSocket broke, without what it carried.
 fn cause_of(error: &WsError) -> String {
@@ -700,6 +730,7 @@ fn cause_of(error: &WsError) -> String {
         | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             "the server closed it".into()
         }
+        WsError::WriteBufferFull(_) => UNREAD.into(),
         WsError::Capacity(_) => "the server sent a message over the limit of 2 MiB".into(),
         _ => "the server broke the websocket protocol".into(),
     }

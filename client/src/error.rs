@@ -1,4 +1,6 @@
 //! One error enum per operation; messages are lower case, carry numbers, and never a token, a URL or a payload.
+//!
+//! A message is complete by itself: it names the cause, which `source()` gives to programs.
 
 use std::io;
 use std::path::PathBuf;
@@ -53,19 +55,22 @@ pub enum ConnectError {
     #[error("the server's name has no address: {cause}")]
     NameResolution {
         /// The resolver's words.
-        cause: String,
+        #[source]
+        cause: IoCause,
     },
     /// Nothing accepts connections at the address, or the network does not lead there.
     #[error("can't reach the server: {cause}")]
     Unreachable {
         /// The operating system's words.
-        cause: String,
+        #[source]
+        cause: IoCause,
     },
     /// TLS failed: an untrusted or expired certificate, a wrong host name, or no TLS at that port.
     #[error("tls to the server failed: {cause}")]
     Tls {
         /// What rustls says.
-        cause: String,
+        #[source]
+        cause: IoCause,
     },
     /// The signalling connection broke, or carried something that is not the protocol.
     #[error("signalling failed: {cause}")]
@@ -74,9 +79,10 @@ pub enum ConnectError {
         cause: String,
     },
     /// The server let the participant in and sent it away before the connection was complete.
-    #[error("the server ended the join: {reason}")]
+    #[error(transparent)]
     Ended {
         /// The reason the server gave.
+        #[from]
         reason: Disconnected,
     },
     /// The peer connection that carries the data could not be set up.
@@ -97,7 +103,8 @@ pub enum ConnectError {
     #[error("this machine refused a resource: {cause}")]
     Local {
         /// The operating system's words.
-        cause: String,
+        #[source]
+        cause: IoCause,
     },
 }
 
@@ -172,7 +179,7 @@ impl From<&End> for ConnectError {
             End::BadJoin { problem } => ConnectError::Signalling {
                 cause: (*problem).to_owned(),
             },
-            End::Left | End::ByServer { .. } | End::Silent { .. } => ConnectError::Ended {
+            End::Left | End::ByServer { .. } | End::Silent { .. } | End::RoomTooLarge { .. } => ConnectError::Ended {
                 reason: Disconnected::from(end),
             },
         }
@@ -210,6 +217,7 @@ pub enum SendError {
         /// The file.
         path: PathBuf,
         /// The operating system's words.
+        #[source]
         cause: IoCause,
     },
     /// The file is not a regular file.
@@ -249,6 +257,7 @@ pub enum SaveError {
         /// The file or directory.
         path: PathBuf,
         /// The operating system's words.
+        #[source]
         cause: IoCause,
     },
     /// The final name exists; it is never overwritten.
@@ -282,6 +291,12 @@ impl IoCause {
     /// The kind of the error.
     pub fn kind(&self) -> io::ErrorKind {
         self.0.kind()
+    }
+}
+
+impl std::error::Error for IoCause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lkstream_engine::Capabilities;
 use lkstream_proto::id::{Identity, ParticipantSid};
+use crate::footprint;
 use lkstream_proto::participant::{ParticipantInfo, ParticipantKind, ParticipantState};
 
 /// One participant of the room at one moment. A snapshot: later changes arrive as [`Event`](crate::Event)s.
@@ -27,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) client_protocol: i32,
     pub(crate) inflates: bool,
     pub(crate) version: u32,
+    pub(crate) is_shortened: bool,
 }
 
 /// How far a participant is (protocol.md §2.9).
@@ -106,6 +108,11 @@ impl Participant {
         self.0.client_protocol
     }
 
+    /// Whether its name, metadata and attributes were left out, since those of all participants take more than 64 MiB.
+    pub fn is_shortened(&self) -> bool {
+        self.0.is_shortened
+    }
+
     /// Whether it can inflate compressed streams (protocol.md §5.3).
     pub fn inflates(&self) -> bool {
         self.0.inflates
@@ -148,6 +155,26 @@ impl Participant {
             client_protocol: info.client_protocol,
             inflates,
             version: info.version,
+            is_shortened: false,
+        }))
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(crate) fn footprint(&self) -> usize {
+        footprint::participant(&self.0)
+    }
+
+    /// Without what is only shown.
+    pub(crate) fn shortened(&self) -> Self {
+        let parts = &*self.0;
+        Participant(Arc::new(Parts {
+            identity: parts.identity.clone(),
+            sid: parts.sid.clone(),
+            name: String::new(),
+            metadata: String::new(),
+            attributes: BTreeMap::new(),
+            is_shortened: true,
+            ..*parts
         }))
     }
 }

@@ -149,8 +149,8 @@ pub(crate) async fn publish(
     destinations: &[Identity],
 ) -> Result<(), PublishError> {
     loop {
-        let mut changed = std::pin::pin!(shared.changed.notified());
-        changed.as_mut().enable();
+        let mut has_room = std::pin::pin!(shared.publishable.notified());
+        has_room.as_mut().enable();
         {
             let mut state = shared.lock();
             if state.ended.is_none() && !state.session.can_publish_data() {
@@ -160,10 +160,13 @@ pub(crate) async fn publish(
                 Err(lkstream_engine::PublishError::Full { .. }) => {}
                 published => {
                     state.wake_driver();
+                    drop(state);
+                    // There may be room for one more.
+                    shared.publishable.notify_one();
                     return Ok(published?);
                 }
             }
         }
-        changed.await;
+        has_room.await;
     }
 }

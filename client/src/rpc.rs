@@ -1,6 +1,7 @@
 //! Remote calls: making them, serving them, and hooks around both (protocol.md §6).
 
 mod chain;
+mod turns;
 
 use std::collections::HashMap;
 use std::future::{Future, IntoFuture};
@@ -15,6 +16,7 @@ use lkstream_proto::id::Identity;
 pub use chain::RpcNext;
 pub(crate) use chain::{Handler, boxed};
 use chain::{Link, link};
+use turns::{Turn, Turns};
 
 use crate::Room;
 use crate::shared::{Shared, State};
@@ -103,7 +105,8 @@ impl Room {
     /// [`timeout`](RpcCall::timeout) if 15 s are not right.
     ///
     /// The argument and the result are texts; of a participant whose client has `client_protocol` 0 they have at most
-    /// 15 360 bytes, else 16 MiB (`stream_limits`). It goes before all streams. A participant that is not in the room,
+    /// 15 360 bytes, else 16 MiB (`stream_limits`). It goes before all streams. At most 64 calls to one participant are
+    /// under way; further ones, up to 1024 in all, wait for their turn, which counts against their time. A participant that is not in the room,
     /// and one whose client knows no calls, give [`RpcCode::ConnectionTimeout`](crate::RpcCode) after 7 s; one that
     /// leaves gives [`RpcCode::RecipientDisconnected`](crate::RpcCode) after 1 s, in which a reply may still come.
     ///
@@ -179,8 +182,13 @@ impl Room {
     }
 }
 
-/// Makes the call and waits for its end. Dropping the future forgets the call.
-async fn perform(shared: Arc<Shared>, request: RpcRequest) -> Result<String, RpcError> {
+/// Makes the call, once it is its turn, and waits for its end. Dropping the future forgets the call.
+async fn perform(shared: Arc<Shared>, mut request: RpcRequest) -> Result<String, RpcError> {
+    let deadline = Instant::now().checked_add(request.response_timeout);
+    let turn = Turn::wait(&shared, &request.destination, deadline).await?;
+    if let Some(deadline) = deadline.filter(|_| turn.has_waited) {
+        request.response_timeout = deadline.saturating_duration_since(Instant::now());
+    }
     let id = {
         let mut state = shared.lock();
         if state.ended.is_none() {
@@ -253,6 +261,7 @@ pub(crate) struct Waiting {
 #[derive(Default)]
 pub(crate) struct Rpc {
     calls: HashMap<CallId, Waiting>,
+    turns: Turns,
     handlers: HashMap<String, Handler>,
     /// Interceptors of our calls and of those to us, the outermost first.
     outgoing: Arc<[Link<RpcRequest>]>,

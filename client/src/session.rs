@@ -10,7 +10,7 @@
 //! [`Output::Timeout`]; call [`Session::handle_timeout`] at that time. A resume will be a further state between
 //! `Active` and `Ended`; today every loss ends the session.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,14 +23,20 @@ use lkstream_proto::signal::{
 };
 
 use crate::Advice;
-use crate::participant::{Participant, State as ParticipantProgress};
+use crate::participant::Participant;
 
+mod others;
 #[cfg(test)]
 mod tests;
+
+use others::{Others, TooLarge};
 
 /// How long a lost data connection waits for the leave that explains it: a server that sends somebody away closes
 /// both connections, and nothing orders them.
 const LEAVE_GRACE: Duration = Duration::from_millis(500);
+
+/// The longest candidate that is looked at, in bytes; real ones have less than 200.
+const CANDIDATE_BYTES: usize = 1024;
 
 /// Limits of a session in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +158,11 @@ pub enum End {
         /// What happened.
         cause: String,
     },
+    /// The participants of the room take more memory than is given to them.
+    RoomTooLarge {
+        /// How many of them are known.
+        participants: usize,
+    },
     /// The server's first words break the protocol.
     BadJoin {
         /// How.
@@ -172,7 +183,7 @@ pub enum Fault {
     /// It needs a join response before it (protocol.md §2.12).
     #[error("a signalling message came before the join response")]
     BeforeJoin,
-    /// A candidate that is no JSON object with a `candidate` text (protocol.md §3.3).
+    /// A candidate that is no JSON object with a `candidate` text of at most 1 KiB (protocol.md §3.3).
     #[error("a candidate does not parse")]
     Candidate,
 }
@@ -187,14 +198,13 @@ enum Phase {
 }
 
 /// The signalling side of one membership in a room.
-#[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
     started: Instant,
     phase: Phase,
     outputs: VecDeque<Output>,
     local: Option<Participant>,
-    others: BTreeMap<Identity, Participant>,
+    others: Others,
     room: RoomInfo,
     server: ServerInfo,
     token: Option<String>,
@@ -216,6 +226,17 @@ struct Pinging {
     rtt: i64,
 }
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the token.
+        f.debug_struct("Session")
+            .field("phase", &self.phase)
+            .field("others", &self.others.len())
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Session {
     /// A session whose WebSocket is open and whose join request, with the offer in it, has been sent.
     pub fn new(now: Instant, config: SessionConfig) -> Self {
@@ -226,7 +247,7 @@ impl Session {
             phase: Phase::Joining { deadline },
             outputs: VecDeque::new(),
             local: None,
-            others: BTreeMap::new(),
+            others: Others::default(),
             room: RoomInfo::default(),
             server: ServerInfo::default(),
             token: None,
@@ -367,12 +388,12 @@ impl Session {
 
     /// Everybody else, in the order of their identities.
     pub fn others(&self) -> impl Iterator<Item = &Participant> {
-        self.others.values()
+        self.others.iter()
     }
 
     /// One of the others.
     pub fn other(&self, identity: &Identity) -> Option<&Participant> {
-        self.others.get(identity)
+        self.others.get(identity.as_str())
     }
 
     /// The room's name.
@@ -470,8 +491,9 @@ impl Session {
         self.server = join.server_info.unwrap_or_default();
         for info in join.other_participants {
             if info.state != ParticipantState::Disconnected as i32 && !info.identity.is_empty() {
-                let other = Participant::from_info(info);
-                self.others.insert(other.identity().clone(), other);
+                if let Err(TooLarge) = self.others.insert(info) {
+                    return self.too_large();
+                }
             }
         }
         let interval = seconds(join.ping_interval).unwrap_or(Duration::from_secs(5));
@@ -496,6 +518,9 @@ impl Session {
 
     fn update(&mut self, update: ParticipantUpdate) {
         for info in update.participants {
+            if self.phase == Phase::Ended {
+                return;
+            }
             let is_gone = info.state == ParticipantState::Disconnected as i32;
             if let Some(local) = &self.local
                 && local.identity().as_str() == info.identity
@@ -543,8 +568,9 @@ impl Session {
     }
 
     fn add(&mut self, info: ParticipantInfo) {
-        let other = Participant::from_info(info);
-        self.others.insert(other.identity().clone(), other.clone());
+        let Ok(other) = self.others.insert(info) else {
+            return self.too_large();
+        };
         let is_active = other.is_active();
         self.event(Event::ParticipantJoined(other.clone()));
         if is_active {
@@ -553,15 +579,16 @@ impl Session {
     }
 
     fn change(&mut self, known: Participant, info: ParticipantInfo) {
-        let other = Participant::from_info(info);
-        if other.state() == ParticipantProgress::Disconnected {
-            self.remove(&other);
+        if info.state == ParticipantState::Disconnected as i32 {
+            self.remove(&Participant::from_info(info));
             return;
         }
+        let Ok(other) = self.others.insert(info) else {
+            return self.too_large();
+        };
         if other == known {
             return;
         }
-        self.others.insert(other.identity().clone(), other.clone());
         if other.is_active() && !known.is_active() {
             self.event(Event::ParticipantActive(other));
         } else {
@@ -576,7 +603,7 @@ impl Session {
 
     /// The server put us into another room: everybody here is gone, everybody there is new.
     fn moved(&mut self, moved: RoomMovedResponse) {
-        for other in std::mem::take(&mut self.others).into_values() {
+        for other in self.others.take() {
             self.event(Event::ParticipantLeft(other));
         }
         if let Some(room) = moved.room {
@@ -592,6 +619,11 @@ impl Session {
         self.update(ParticipantUpdate {
             participants: moved.other_participants,
         });
+    }
+
+    fn too_large(&mut self) {
+        let participants = self.others.len();
+        self.end(End::RoomTooLarge { participants });
     }
 
     fn leave(&mut self, leave: &LeaveRequest) {
@@ -646,5 +678,6 @@ fn seconds(seconds: i32) -> Option<Duration> {
 /// The candidate in a trickle's JSON (protocol.md §3.3).
 fn candidate(trickle: &TrickleRequest) -> Option<String> {
     let init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).ok()?;
-    Some(init.get("candidate")?.as_str()?.to_owned())
+    let candidate = init.get("candidate")?.as_str()?;
+    (candidate.len() <= CANDIDATE_BYTES).then(|| candidate.to_owned())
 }

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) keyring_turn: tokio::sync::Mutex<()>,
     /// Notified when participants change and when the room ends.
     pub(crate) changed: Notify,
+    /// Notified for one of those who wait to publish a packet.
+    pub(crate) publishable: Notify,
 }
 
 /// Everything behind the mutex.
@@ -128,6 +130,7 @@ impl Shared {
             released: Arc::default(),
             keyring_turn: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
+            publishable: Notify::new(),
         })
     }
 

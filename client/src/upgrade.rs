@@ -1,5 +1,6 @@
 //! The HTTP upgrade to a WebSocket, by hand, since the body of a refusal says why (protocol.md §2.1).
 
+use std::collections::HashSet;
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -28,6 +29,13 @@ const REASON_BYTES: usize = 256;
 
 /// Bytes of the WebSocket's read buffer, which tungstenite fills with zeros when it is made.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Bytes that wait for a server that does not read. Of pongs that find no room only the newest is kept
+/// (RFC 6455 §5.5.3).
+const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Parts of a token of this length are not shown, in bytes.
+const SECRET_BYTES: usize = 8;
 
 /// The body that makes a 404 a refusal rather than a missing route (protocol.md §1.4, §2.12).
 const NO_SUCH_ROOM: &str = "requested room does not exist";
@@ -69,7 +77,7 @@ pub(crate) async fn upgrade(
     let head = Head::parse(&received).ok_or_else(no_http)?;
     if head.status != 101 {
         let body = read_body(&mut stream, &head, tail).await;
-        return Err(refusal(head.status, &body));
+        return Err(refusal(head.status, &body, token));
     }
     let accepted =
         head.header("sec-websocket-accept") == Some(derive_accept_key(key.as_bytes()).as_str());
@@ -85,6 +93,7 @@ pub(crate) async fn upgrade(
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES)
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit));
     Ok(WebSocketStream::from_partially_read(stream, tail, Role::Client, Some(config)).await)
@@ -153,9 +162,10 @@ async fn read_body(stream: &mut Box<dyn Io>, head: &Head<'_>, mut body: Vec<u8>)
     body
 }
 
-fn refusal(status: u16, body: &[u8]) -> ConnectError {
+fn refusal(status: u16, body: &[u8], token: &str) -> ConnectError {
     let mut reason = String::new();
-    for c in String::from_utf8_lossy(body)
+    let body = redact(&String::from_utf8_lossy(body), token);
+    for c in body
         .trim()
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -175,6 +185,29 @@ fn refusal(status: u16, body: &[u8]) -> ConnectError {
         400..=499 | 503 => ConnectError::Refused { status, reason },
         _ => ConnectError::ServerFailed { status, reason },
     }
+}
+
+/// Servers repeat what they were given; of our token no part is shown that is long enough to recognise.
+fn redact(text: &str, token: &str) -> String {
+    let (text, token) = (text.as_bytes(), token.as_bytes());
+    let length = token.len().min(SECRET_BYTES);
+    let parts: HashSet<&[u8]> = token.windows(length.max(1)).collect();
+    let mut shown = Vec::with_capacity(text.len());
+    // How far what was seen of the token reaches.
+    let mut hidden = 0;
+    for (at, byte) in text.iter().enumerate() {
+        let part = text.get(at..at + length);
+        if part.is_some_and(|part| parts.contains(part)) {
+            if at >= hidden {
+                shown.extend_from_slice(b"(token)");
+            }
+            hidden = at + length;
+        }
+        if at >= hidden {
+            shown.push(*byte);
+        }
+    }
+    String::from_utf8_lossy(&shown).into_owned()
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -270,6 +303,24 @@ mod tests {
                 reason: "proxy".into()
             }
         );
+    }
+
+    #[test]
+    fn nothing_of_the_token_is_shown() {
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJrZXkifQ.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
+        let said = |body: String| match refusal(401, body.as_bytes(), token) {
+            ConnectError::Refused { reason, .. } => reason,
+            error => panic!("{error:?}"),
+        };
+        assert_eq!(
+            said(format!("invalid token: {token}, error: bad signature")),
+            "invalid token: (token), error: bad signature"
+        );
+        assert_eq!(said(format!("{token}{token}")), "(token)(token)");
+        for (from, to) in [(0, 20), (21, 39), (30, 60), (40, token.len())] {
+            assert_eq!(said(format!("part {}", &token[from..to])), "part (token)");
+        }
+        assert_eq!(said("h\u{f6}chstens 3".into()), "h\u{f6}chstens 3");
     }
 
     #[tokio::test]

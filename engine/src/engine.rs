@@ -37,13 +37,13 @@ pub enum Lost {
     #[error("we left the room")]
     Left,
     /// The server ended it.
-    #[error("the server ended it: {reason}")]
+    #[error("the server closed the connection: {reason}")]
     ClosedByServer {
         /// The server's reason.
         reason: Arc<str>,
     },
-    /// The transport failed.
-    #[error("the transport failed: {cause}")]
+    /// The transport failed; the cause is a whole sentence.
+    #[error("{cause}")]
     Transport {
         /// What failed.
         cause: Arc<str>,

@@ -50,7 +50,7 @@ pub enum PublishError {
     #[error("the room is not joined yet")]
     NotJoined,
     /// The connection is gone.
-    #[error("the connection ended: {0}")]
+    #[error(transparent)]
     ConnectionLost(Lost),
     /// The keyring holds no key to seal with.
     #[error("there is no key in slot {index} to encrypt with")]

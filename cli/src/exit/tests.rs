@@ -8,7 +8,7 @@ const URL: &str = "ws://127.0.0.1:7880";
 
 #[test]
 fn connect_errors_have_the_documented_codes() {
-    let cause = || "connection refused".to_owned();
+    let cause = || lkstream::IoCause::from(std::io::Error::other("connection refused"));
     for (error, code) in [
         (ConnectError::InvalidUrl { problem: "no host" }, Code::Usage),
         (
@@ -42,7 +42,9 @@ fn connect_errors_have_the_documented_codes() {
             Code::Unreachable,
         ),
         (
-            ConnectError::DataConnection { cause: cause() },
+            ConnectError::DataConnection {
+                cause: cause().to_string(),
+            },
             Code::Unreachable,
         ),
         (

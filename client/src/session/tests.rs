@@ -616,3 +616,64 @@ fn garbage_and_unknown_messages_are_counted_or_ignored() {
     );
     assert_eq!(script.session.room_name(), "den");
 }
+
+/// Participants with large metadata are kept without it above a limit, and the room is left above a second one.
+#[test]
+fn participants_are_bounded_in_memory() {
+    let mut script = Script::active();
+    let info = |number: usize, metadata: &str| ParticipantInfo {
+        sid: format!("PA_{number}"),
+        identity: format!("guest{number}"),
+        metadata: metadata.to_owned(),
+        state: ParticipantState::Joined.into(),
+        ..ParticipantInfo::default()
+    };
+    let update = |participants| Response::Update(ParticipantUpdate { participants });
+    let metadata = "x".repeat(1 << 20);
+    for number in 0..70 {
+        script.server(update(vec![info(number, &metadata)]));
+    }
+    let held: usize = script.session.others().map(Participant::footprint).sum();
+    assert!(held <= others::PARTICIPANTS_BYTES, "{held}");
+    let known = |script: &Script, number: usize| {
+        let identity = Identity::from(format!("guest{number}"));
+        script.session.other(&identity).cloned().unwrap()
+    };
+    assert!(!known(&script, 0).is_shortened());
+    assert!(known(&script, 69).is_shortened());
+    assert_eq!(known(&script, 69).metadata(), "");
+
+    // Room that is given back is used again.
+    let mut gone = info(0, "");
+    gone.state = ParticipantState::Disconnected.into();
+    script.server(update(vec![gone]));
+    let mut again = info(69, &metadata);
+    again.version = 1;
+    script.server(update(vec![again]));
+    assert!(!known(&script, 69).is_shortened());
+
+    // Identities can't be left out.
+    let mut end = None;
+    for number in 100..1000 {
+        let mut long = info(number, "");
+        long.identity = format!("{number}{}", "y".repeat(1 << 20));
+        let outputs = script.server(update(vec![long]));
+        end = outputs.into_iter().find_map(|output| match output {
+            Output::Event(Event::Ended(end)) => Some(end),
+            _ => None,
+        });
+        if end.is_some() {
+            break;
+        }
+    }
+    assert!(matches!(end, Some(End::RoomTooLarge { .. })), "{end:?}");
+    let held: usize = script.session.others().map(Participant::footprint).sum();
+    assert!(held <= others::PARTICIPANTS_BYTES_AT_MOST, "{held}");
+}
+
+#[test]
+fn the_token_is_not_in_the_debug_output() {
+    let mut script = Script::active();
+    script.server(Response::RefreshToken("sesame".into()));
+    assert!(!format!("{:?}", script.session).contains("sesame"));
+}

@@ -195,3 +195,57 @@ async fn an_answer_that_is_none_fails_the_data_connection() {
         );
     }
 }
+
+/// A server that pings and does not read gets the newest pong, and no memory.
+#[tokio::test]
+async fn pongs_that_nobody_reads_are_not_kept() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const PINGS: usize = 200_000;
+    /// What the sockets of both sides may buffer, with room to spare.
+    const IN_FLIGHT: usize = 16 << 20;
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let joining = tokio::spawn(
+        Room::builder(&url, "token")
+            .join_timeout(Duration::MAX)
+            .connect(),
+    );
+    let (stream, _) = within(listener.accept()).await.unwrap();
+    let socket = within(tokio_tungstenite::accept_async(stream))
+        .await
+        .unwrap();
+    let mut stream = socket.into_inner();
+    // Unmasked pings of 125 bytes, in batches.
+    let mut batch = Vec::new();
+    for _ in 0..1000 {
+        batch.extend_from_slice(&[0x89, 125]);
+        batch.extend_from_slice(&[b'x'; 125]);
+    }
+    for _ in 0..PINGS / 1000 {
+        within(stream.write_all(&batch)).await.unwrap();
+    }
+    within(stream.write_all(b"\x89\x04last")).await.unwrap();
+    let mut received = Vec::new();
+    while !ends_with_last_pong(&received) {
+        let count = within(stream.read_buf(&mut received)).await.unwrap();
+        assert_ne!(count, 0, "the client hung up");
+    }
+    assert!(received.len() < IN_FLIGHT, "{} bytes", received.len());
+    joining.abort();
+}
+
+/// Whether this ends with a masked pong that says `last`.
+fn ends_with_last_pong(received: &[u8]) -> bool {
+    let Some([0x8a, 0x84, masked @ ..]) = received.last_chunk::<10>() else {
+        return false;
+    };
+    let (mask, body) = masked.split_at(4);
+    let plain: Vec<u8> = body
+        .iter()
+        .zip(mask)
+        .map(|(byte, mask)| byte ^ mask)
+        .collect();
+    plain == b"last"
+}

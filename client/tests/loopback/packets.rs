@@ -116,3 +116,51 @@ async fn keys_and_chat_arrive_as_events() {
     .await;
     assert_eq!((from, message), ("alice".into(), sent));
 }
+
+/// Those who wait for room are let in one after the other, not all woken for each place.
+#[tokio::test]
+async fn waiting_to_publish_costs_as_much_as_there_are_packets() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const PUBLISHERS: usize = 200;
+    let server = server().await;
+    let (alice, _bob) = pair(&server, |bob| bob).await;
+    let polls = Arc::new(AtomicUsize::new(0));
+    let mut publishing = tokio::task::JoinSet::new();
+    for _ in 0..PUBLISHERS {
+        let (alice, polls) = (alice.clone(), polls.clone());
+        publishing.spawn(async move {
+            let mut publishing =
+                std::pin::pin!(alice.publish_data(noise(60_000), DataOptions::new()));
+            std::future::poll_fn(|cx| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                publishing.as_mut().poll(cx)
+            })
+            .await
+        });
+    }
+    for published in within(publishing.join_all()).await {
+        published.unwrap();
+    }
+    // The first poll, the one that gets in, and at most one that comes too late for each that gets in.
+    let polls = polls.load(Ordering::Relaxed);
+    assert!(polls <= 3 * PUBLISHERS, "{polls} polls");
+}
+
+#[tokio::test]
+async fn those_who_wait_to_publish_learn_that_the_room_is_gone() {
+    let server = server().await;
+    let (alice, _bob) = pair(&server, |bob| bob).await;
+    let mut publishing = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let alice = alice.clone();
+        publishing.spawn(async move { alice.publish_data(noise(60_000), DataOptions::new()).await });
+    }
+    tokio::task::yield_now().await;
+    server.shutdown().await;
+    // Some got in before.
+    within(publishing.join_all()).await;
+    let error = alice.publish_data("late", DataOptions::new()).await;
+    error.unwrap_err();
+}

@@ -228,3 +228,55 @@ async fn a_call_overtakes_a_large_transfer() {
     within(file).await.unwrap().unwrap();
     assert!(calls > 3, "{calls} calls during the transfer");
 }
+
+/// A receiver handles 64 calls of one caller; the others wait for their turn rather than fail.
+#[tokio::test]
+async fn more_calls_than_are_handled_at_once_wait_for_their_turn() {
+    const CALLS: usize = 300;
+    let server = server().await;
+    let running = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (now, peak) = (running.clone(), most.clone());
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (opened, arrived) = (gate.clone(), Arc::new(tokio::sync::Notify::new()));
+    let full = arrived.clone();
+    let (alice, _bob) = pair(&server, |bob| {
+        bob.rpc("work", move |call| {
+            let count = now.fetch_add(1, Ordering::SeqCst) + 1;
+            peak.fetch_max(count, Ordering::SeqCst);
+            if count == 64 {
+                full.notify_one();
+            }
+            let (gate, now) = (gate.clone(), now.clone());
+            async move {
+                drop(gate.acquire().await);
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(call.payload)
+            }
+        })
+    })
+    .await;
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..CALLS {
+        let alice = alice.clone();
+        calls.spawn(async move {
+            let call = alice.call("bob", "work", number.to_string());
+            call.timeout(DEADLINE).await
+        });
+    }
+    within(arrived.notified()).await;
+
+    // One that can't wait that long says why.
+    let limit = Duration::from_millis(50);
+    let late = alice.call("bob", "work", "late").timeout(limit).await;
+    assert_eq!(
+        late.unwrap_err().to_string(),
+        "Response timeout (1502): 64 earlier calls to bob have not ended"
+    );
+
+    opened.add_permits(1);
+    for result in within(calls.join_all()).await {
+        result.unwrap();
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 64);
+}

@@ -25,7 +25,7 @@ pub enum ReadError {
         identity: Identity,
     },
     /// Our own connection ended in mid-stream.
-    #[error("the connection ended before the stream: {0}")]
+    #[error(transparent)]
     ConnectionLost(Lost),
     /// The stream ended before its declared length.
     #[error("the stream ended after {received} of {declared} bytes")]

@@ -13,7 +13,7 @@ pub enum OpenError {
     #[error("the room is not joined yet")]
     NotJoined,
     /// The connection is gone.
-    #[error("the connection ended: {0}")]
+    #[error(transparent)]
     ConnectionLost(Lost),
     /// The header's packet is larger than receivers are made for; usually the attributes are.
     #[error("the header takes {size} bytes, at most {limit} allowed")]
@@ -65,7 +65,7 @@ pub enum WriteError {
     #[error("the stream is closed")]
     Closed,
     /// The connection is gone, and the stream with it.
-    #[error("the connection ended: {0}")]
+    #[error(transparent)]
     ConnectionLost(Lost),
     /// More than the declared length.
     #[error("{written} bytes written, {declared} declared")]
@@ -99,7 +99,7 @@ pub enum CloseError {
     #[error("the stream is closed")]
     Closed,
     /// The connection is gone, and the stream with it.
-    #[error("the connection ended: {0}")]
+    #[error(transparent)]
     ConnectionLost(Lost),
     /// Less was written than declared. The stream is aborted: its receivers get a reason.
     #[error("{written} bytes written, {declared} declared")]

@@ -10,7 +10,7 @@ use crate::limits::{RPC_ERROR_DATA_BYTES, RPC_ERROR_MESSAGE_BYTES};
 ///
 /// Handlers return it with a code of their own; 1001 to 1999 are the protocol's (protocol.md §6).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{message} ({code})")]
+#[error("{message} ({code}){}", self.details())]
 pub struct RpcError {
     /// What went wrong, as a number.
     pub code: u32,
@@ -42,6 +42,16 @@ impl RpcError {
         RpcCode::ALL
             .into_iter()
             .find(|code| *code as u32 == self.code)
+    }
+
+    /// What `data` adds to a built-in error, which is a sentence and not an application's.
+    fn details(&self) -> String {
+        match self.builtin() {
+            Some(_) if !self.data.is_empty() => {
+                format!(": {}", cut(&self.data, RPC_ERROR_MESSAGE_BYTES))
+            }
+            _ => String::new(),
+        }
     }
 
     /// As sent: cut to what fits (protocol.md §6).
