@@ -210,8 +210,7 @@ fn certificate() -> Result<Arc<Certificate>, ConnectError> {
     if let Some(certificate) = CERTIFICATE.get() {
         return Ok(certificate.clone());
     }
-    let certificate =
-        Certificate::generate().map_err(|error| local(io::Error::other(error)))?;
+    let certificate = Certificate::generate().map_err(|error| local(io::Error::other(error)))?;
     Ok(CERTIFICATE.get_or_init(|| Arc::new(certificate)).clone())
 }
 

@@ -179,9 +179,11 @@ impl From<&End> for ConnectError {
             End::BadJoin { problem } => ConnectError::Signalling {
                 cause: (*problem).to_owned(),
             },
-            End::Left | End::ByServer { .. } | End::Silent { .. } | End::RoomTooLarge { .. } => ConnectError::Ended {
-                reason: Disconnected::from(end),
-            },
+            End::Left | End::ByServer { .. } | End::Silent { .. } | End::RoomTooLarge { .. } => {
+                ConnectError::Ended {
+                    reason: Disconnected::from(end),
+                }
+            }
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::footprint;
 use lkstream_engine::Capabilities;
 use lkstream_proto::id::{Identity, ParticipantSid};
-use crate::footprint;
 use lkstream_proto::participant::{ParticipantInfo, ParticipantKind, ParticipantState};
 
 /// One participant of the room at one moment. A snapshot: later changes arrive as [`Event`](crate::Event)s.

@@ -155,7 +155,8 @@ async fn those_who_wait_to_publish_learn_that_the_room_is_gone() {
     let mut publishing = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let alice = alice.clone();
-        publishing.spawn(async move { alice.publish_data(noise(60_000), DataOptions::new()).await });
+        publishing
+            .spawn(async move { alice.publish_data(noise(60_000), DataOptions::new()).await });
     }
     tokio::task::yield_now().await;
     server.shutdown().await;
