@@ -490,10 +490,11 @@ impl Session {
         self.room = join.room.unwrap_or_default();
         self.server = join.server_info.unwrap_or_default();
         for info in join.other_participants {
-            if info.state != ParticipantState::Disconnected as i32 && !info.identity.is_empty() {
-                if let Err(TooLarge) = self.others.insert(info) {
-                    return self.too_large();
-                }
+            if info.state != ParticipantState::Disconnected as i32
+                && !info.identity.is_empty()
+                && let Err(TooLarge) = self.others.insert(info)
+            {
+                return self.too_large();
             }
         }
         let interval = seconds(join.ping_interval).unwrap_or(Duration::from_secs(5));

@@ -12,7 +12,7 @@ use crate::participant::Participant;
 pub(crate) const PARTICIPANTS_BYTES: usize = 64 * 1024 * 1024;
 
 /// Memory of the participants above which the room is left: what is left of each is needed to route packets.
-pub(crate) const PARTICIPANTS_BYTES_AT_MOST: usize = 2 * PARTICIPANTS_BYTES;
+pub(crate) const PARTICIPANTS_BYTES_AT_MOST: usize = 128 * 1024 * 1024;
 
 /// The participants take too much memory, even without what can be left out.
 #[derive(Debug)]
