@@ -23,9 +23,17 @@ pub struct Config {
     /// How long after its sender left, and after its last chunk, a stream still waits for data
     /// that the leave message overtook. Default 2 s.
     pub leave_grace: Duration,
-    /// Incoming streams that may exist at once, ended but unreleased ones included. Default 1024.
+    /// Incoming streams that may wait for their readers (not read yet, with unread bytes, or ended
+    /// and not released) before the engine is over budget, at least 1. When nothing of the listener
+    /// with most of them was read for [`stall_limit`](Config::stall_limit), that listener gets no new streams
+    /// until half of its own are read: further ones fail with [`Limit::NotRead`](crate::Limit::NotRead),
+    /// which is an event here and a receipt for a sender that asked. Default 256.
+    pub max_waiting: usize,
+    /// Incoming streams that may exist at once, ended but unreleased ones included. Beyond it a
+    /// stream fails with [`Limit::TooManyStreams`](crate::Limit::TooManyStreams). Should be well above
+    /// [`max_waiting`](Config::max_waiting), which pushes back before it loses anything. Default 4096.
     pub max_incoming: usize,
-    /// The same, of one publisher. Default 256.
+    /// The same, of one publisher. Default 1024.
     pub max_incoming_per_publisher: usize,
     /// Attributes a header or trailer may carry. Default 256.
     pub max_attributes: usize,
@@ -63,6 +71,7 @@ impl Default for Config {
             stall_limit: limits::STALL_LIMIT,
             idle_timeout: None,
             leave_grace: limits::LEAVE_GRACE,
+            max_waiting: limits::WAITING_STREAMS,
             max_incoming: limits::INCOMING_STREAMS,
             max_incoming_per_publisher: limits::INCOMING_STREAMS_PER_PUBLISHER,
             max_attributes: limits::ATTRIBUTES,

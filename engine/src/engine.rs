@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lkstream_proto::id::{Identity, ParticipantSid};
+use lkstream_proto::id::{Identity, ParticipantSid, StreamId};
 use lkstream_proto::limits::{PACKET_BYTES, SEQUENCE_MEMORY};
 use lkstream_proto::packet::{Channel, DataPacket, Packet, UserPacket, Value};
 use lkstream_proto::receipt::{self, Receipt, Status};
@@ -27,7 +27,7 @@ use crate::listener::{ListenerId, Listeners, TopicFilter};
 use crate::outgoing::{self, Outgoing, OutgoingId};
 use crate::participants::{Capabilities, Participants};
 use crate::rpc::Rpc;
-use crate::stream::{Content, StreamKind};
+use crate::stream::{Content, StreamKind, cut};
 
 /// Why the connection ended, as the driver says it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -170,8 +170,11 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Instant) {
         let expired = self.incoming.expire(now);
         self.counters.slow_readers += expired.slow;
+        self.counters.stalled_listeners += expired.stalled;
         for id in expired.failed {
-            self.wake(id);
+            if !self.drop_unread(now, id) {
+                self.wake(id);
+            }
         }
         self.read_calls(now);
         self.expire_calls(now);
@@ -369,19 +372,35 @@ impl Engine {
     }
 
     /// Queues a receipt for the publisher of a stream.
-    pub(crate) fn queue_receipt(&mut self, id: IncomingId, status: Status) {
-        let (Some(stream), Session::Joined { identity, sid }) =
-            (self.incoming.get(id), &self.session)
-        else {
+    pub(crate) fn queue_receipt(&mut self, id: IncomingId, status: Status, reason: &str) {
+        let Some(stream) = self.incoming.get(id) else {
             return;
         };
-        if stream.publisher.is_empty() {
+        let (to, id) = (stream.publisher.clone(), stream.info.id.clone());
+        let bytes = stream.delivered();
+        self.send_receipt(&to, &id, status, bytes, reason);
+    }
+
+    /// Queues a receipt for `to` about a stream of theirs.
+    fn send_receipt(
+        &mut self,
+        to: &Identity,
+        stream: &StreamId,
+        status: Status,
+        bytes_received: u64,
+        reason: &str,
+    ) {
+        let Session::Joined { identity, sid } = &self.session else {
+            return;
+        };
+        if to.is_empty() {
             return;
         }
         let receipt = Receipt {
-            stream_id: stream.info.id.as_str().to_owned(),
+            stream_id: stream.as_str().to_owned(),
             status: status.into(),
-            bytes_received: stream.delivered(),
+            bytes_received,
+            reason: cut(reason, limits::RECEIPT_REASON_BYTES).to_owned(),
         };
         let user = UserPacket {
             payload: receipt.to_bytes(),
@@ -391,7 +410,7 @@ impl Engine {
         let packet = DataPacket {
             participant_identity: identity.as_str().to_owned(),
             participant_sid: sid.as_str().to_owned(),
-            destination_identities: vec![stream.publisher.as_str().to_owned()],
+            destination_identities: vec![to.as_str().to_owned()],
             value: Some(Value::User(user)),
             ..DataPacket::default()
         };
@@ -408,6 +427,7 @@ fn is_loose(event: &Event) -> bool {
         Event::UserPacket(_)
             | Event::Receipt { .. }
             | Event::Unclaimed(_)
+            | Event::IncomingFailed { .. }
             | Event::SipDtmf { .. }
             | Event::Chat { .. }
             | Event::Transcription { .. }
@@ -418,7 +438,7 @@ fn is_loose(event: &Event) -> bool {
 fn parts(event: &Event) -> usize {
     match event {
         Event::Transcription { transcription, .. } => transcription.segments.len(),
-        Event::Unclaimed(info) => match &info.content {
+        Event::Unclaimed(info) | Event::IncomingFailed { info, .. } => match &info.content {
             Content::Text { attachments, .. } => info.attributes.len() + attachments.len(),
             Content::Bytes { .. } => info.attributes.len(),
         },
@@ -429,6 +449,6 @@ fn parts(event: &Event) -> usize {
 fn fault(rule: Rule, stream: Option<&str>) -> PeerFault {
     PeerFault {
         rule,
-        stream: stream.map(lkstream_proto::id::StreamId::from),
+        stream: stream.map(StreamId::from),
     }
 }

@@ -7,7 +7,7 @@ use lkstream_proto::id::{Identity, ParticipantSid, StreamId, Topic};
 use lkstream_proto::packet::{Channel, ChatMessage, SipDtmf, Transcription};
 use lkstream_proto::receipt::Status;
 
-use crate::incoming::IncomingId;
+use crate::incoming::{IncomingId, ReadError};
 use crate::listener::ListenerId;
 use crate::outgoing::OutgoingId;
 use crate::rpc::{CallId, Invocation, RpcError};
@@ -39,7 +39,19 @@ pub enum Event {
     /// A stream ended because the connection was lost; what was not acknowledged may be missing
     /// at the receivers.
     OutgoingLost(OutgoingId),
-    /// A stream came in that no listener wants. Nothing of it is kept.
+    /// A stream for a listener failed before it was read for the first time, by a limit of ours or
+    /// by its header. It is released, and a sender that asked for receipts has been told. Nobody else
+    /// will say so.
+    IncomingFailed {
+        /// The stream, where [`Event::Opened`] has said that it is there.
+        id: Option<IncomingId>,
+        /// Its header.
+        info: Arc<StreamInfo>,
+        /// Why it failed.
+        error: ReadError,
+    },
+    /// A stream came in that no listener wants. Nothing of it is kept; a sender that asked for
+    /// receipts has been told.
     Unclaimed(Arc<StreamInfo>),
     /// A receiver says how it fared with one of our streams.
     Receipt {
@@ -51,6 +63,8 @@ pub enum Event {
         status: Status,
         /// Bytes of payload it has, uncompressed.
         bytes_received: u64,
+        /// Why it failed, in the receiver's words; empty where it did not, or did not say.
+        reason: String,
     },
     /// A user packet that is not a receipt.
     UserPacket(UserMessage),

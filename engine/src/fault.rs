@@ -64,6 +64,20 @@ pub enum Rule {
         /// The limit that was met.
         limit: usize,
     },
+    /// The headers of the streams that exist take too much.
+    #[error("the headers of incoming streams take {bytes} bytes, at most {limit} allowed")]
+    TooManyHeaderBytes {
+        /// What they would take.
+        bytes: usize,
+        /// What they may take.
+        limit: usize,
+    },
+    /// The stream is for a listener of which too many streams wait already, unread for long.
+    #[error("{waiting} streams of the listener are unread")]
+    NotRead {
+        /// Streams that wait.
+        waiting: usize,
+    },
     /// A chunk skipped an index.
     #[error("chunk {arrived} arrived, {expected} expected")]
     Gap {
@@ -139,6 +153,11 @@ pub struct Counters {
     pub unclaimed: u64,
     /// Readers failed because they were too slow.
     pub slow_readers: u64,
+    /// Times that a listener got no more streams because too many waited unread for too long.
+    pub stalled_listeners: u64,
+    /// Streams that failed before they were read: each is an
+    /// [`Event::IncomingFailed`](crate::Event::IncomingFailed).
+    pub failed_unread: u64,
     /// Events dropped because nobody polled them: user packets, receipts, unclaimed streams.
     pub dropped_events: u64,
     /// Receipts not sent because too many waited.

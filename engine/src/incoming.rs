@@ -8,6 +8,7 @@ mod queue;
 mod stream;
 mod table;
 mod text;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,9 @@ pub(crate) use table::Table;
 use crate::engine::Engine;
 use crate::slots::Key;
 use crate::stream::{Attributes, StreamInfo};
+
+/// The reason that a sender gets for a stream that was let go of.
+const RELEASED: &str = "the receiver let go of it before it had all of it";
 
 /// Names an incoming stream of one engine; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,18 +57,23 @@ pub struct Summary {
 }
 
 /// What a receiver tells the sender that asked for a receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The stream arrived whole and was put where it belongs.
     Complete,
     /// It did not.
-    Failed,
+    Failed {
+        /// Why, in words for the sender; at most 256 bytes of them are sent.
+        reason: String,
+    },
 }
 
 /// An incoming stream, borrowed from its engine.
 ///
 /// Whoever got [`Event::Opened`](crate::Event::Opened) releases the stream in the end; until
-/// then it keeps its place among the streams that may exist at once.
+/// then it keeps its place among the streams that may exist at once. It counts among those that
+/// wait for their readers ([`Config::max_waiting`](crate::Config::max_waiting)) until it is read
+/// for the first time, while it has unread bytes, and again from its end on.
 #[derive(Debug)]
 pub struct Incoming<'a> {
     engine: &'a mut Engine,
@@ -115,17 +124,12 @@ impl<'a> Incoming<'a> {
     /// [`end_work`](Incoming::end_work) it never counts as stalled, however long that takes; what
     /// it leaves unread pushes back all the same.
     pub fn begin_work(&mut self) {
-        if let Some(stream) = self.engine.incoming.get_mut(self.id) {
-            stream.busy = true;
-        }
+        self.engine.incoming.begin_work(self.id);
     }
 
     /// The work is done: from now on the stall limit counts again.
     pub fn end_work(&mut self, now: Instant) {
-        if let Some(stream) = self.engine.incoming.get_mut(self.id) {
-            stream.busy = false;
-            stream.last_taken = now;
-        }
+        self.engine.incoming.end_work(now, self.id);
     }
 
     /// Queues a receipt, if the sender asked for one and none was given yet.
@@ -143,21 +147,27 @@ impl<'a> Incoming<'a> {
             };
             match outcome {
                 Outcome::Complete => copy.asked = Asked::No,
-                Outcome::Failed if copy.asked == Asked::Yes => return,
-                Outcome::Failed => {}
+                Outcome::Failed { .. } if copy.asked == Asked::Yes => return,
+                Outcome::Failed { .. } => {}
             }
         }
-        let status = match outcome {
-            Outcome::Complete => Status::Complete,
-            Outcome::Failed => Status::Failed,
+        let (status, reason) = match outcome {
+            Outcome::Complete => (Status::Complete, String::new()),
+            Outcome::Failed { reason } => (Status::Failed, reason),
         };
-        self.engine.queue_receipt(self.id, status);
+        self.engine.queue_receipt(self.id, status, &reason);
     }
 
     /// Lets go of the stream; what still comes of it is dropped. A sender that asked for a
-    /// receipt and got none gets [`Outcome::Failed`].
+    /// receipt and got none gets [`Outcome::Failed`], with the error of the stream as the reason
+    /// if it failed.
     pub fn release(mut self, now: Instant) {
-        self.confirm(Outcome::Failed);
+        let stream = self.engine.incoming.get(self.id);
+        if stream.is_some_and(|stream| stream.asked == Asked::Yes) {
+            let error = stream.and_then(Stream::error);
+            let reason = error.map_or_else(|| RELEASED.to_owned(), ReadError::to_string);
+            self.confirm(Outcome::Failed { reason });
+        }
         self.engine.incoming.remove(now, self.id);
     }
 }

@@ -22,10 +22,24 @@ pub const DEPARTED_MEMORY: Duration = Duration::from_secs(30);
 pub const REPLAY_AGE: Duration = lkstream_proto::limits::SEQUENCE_MEMORY;
 /// Participants that left and are remembered.
 pub const DEPARTED: usize = 1024;
-/// Incoming streams at once.
-pub const INCOMING_STREAMS: usize = 1024;
-/// Incoming streams of one publisher at once.
-pub const INCOMING_STREAMS_PER_PUBLISHER: usize = 256;
+/// Incoming streams that wait for their readers, before the channel is left unread.
+pub const WAITING_STREAMS: usize = 256;
+/// What the headers of those may take, before the channel is left unread.
+pub const WAITING_HEADER_BYTES: usize = 4 * 1024 * 1024;
+/// What the headers of all incoming streams may take; streams beyond are refused.
+pub const HEADER_BYTES: usize = 16 * 1024 * 1024;
+/// Charge for each attribute and attachment of a header on top of its bytes.
+pub const HEADER_PART_BYTES: usize = 96;
+/// Charge for each incoming stream on top of its header's bytes.
+pub const INCOMING_STREAM_BYTES: usize = 1024;
+/// Incoming streams at once; further ones are refused.
+pub const INCOMING_STREAMS: usize = 4096;
+/// Incoming streams of one publisher at once; further ones are refused. More than may wait for
+/// their readers: who opens streams and does not go on with them meets this limit, who sends
+/// faster than we read does not.
+pub const INCOMING_STREAMS_PER_PUBLISHER: usize = 1024;
+/// Bytes of a receipt's reason; longer ones are cut.
+pub const RECEIPT_REASON_BYTES: usize = 256;
 /// Outgoing streams at once.
 pub const OUTGOING_STREAMS: usize = 1024;
 /// Attributes of a header or trailer.

@@ -156,9 +156,14 @@ pub(crate) fn from_millis(ms: i64) -> SystemTime {
 
 /// The start of a trailer's reason that is kept.
 pub(crate) fn reason(reason: &str) -> &str {
-    let mut end = reason.len().min(crate::limits::REASON_BYTES);
-    while !reason.is_char_boundary(end) {
+    cut(reason, crate::limits::REASON_BYTES)
+}
+
+/// The start of a text that has at most `limit` bytes.
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
         end -= 1;
     }
-    &reason[..end]
+    &text[..end]
 }

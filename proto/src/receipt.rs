@@ -33,6 +33,9 @@ pub struct Receipt {
     /// Content bytes received, after decompression.
     #[prost(uint64, tag = "3")]
     pub bytes_received: u64,
+    /// Why it failed, for a person; empty with any other status.
+    #[prost(string, tag = "4")]
+    pub reason: String,
 }
 
 /// How far a stream came at a receiver.
@@ -81,6 +84,7 @@ mod tests {
             stream_id: "s1".into(),
             status: Status::Complete.into(),
             bytes_received: 300,
+            reason: String::new(),
         };
         let bytes = receipt.to_bytes();
         assert_eq!(&bytes[..], b"\x0a\x02s1\x10\x02\x18\xac\x02");

@@ -383,7 +383,7 @@ impl Engine {
         let mut stream = Stream::new(now, info, encoding, idle, max_payload);
         stream.header_sequence = envelope.sequence;
         stream.is_whole = inline.is_some();
-        let id = self.incoming.add(stream);
+        let id = self.incoming.add(now, stream);
         if let Purpose::Response(call) = purpose
             && let Some(call) = self.rpc.calls.get_mut(call)
         {

@@ -220,23 +220,7 @@ impl Engine {
             stream: Some(id.clone()),
         };
         let content = header.content;
-        let content = content.ok_or_else(|| broken(Rule::NoContentHeader))?;
-        if let Content::Text { attachments, .. } = &content
-            && attachments.len() > limits::ATTACHMENTS
-        {
-            return Err(broken(Rule::TooManyAttachments {
-                count: attachments.len(),
-                limit: limits::ATTACHMENTS,
-            }));
-        }
-        let encoding = match Compression::try_from(header.compression) {
-            Ok(Compression::None) => Encoding::Plain,
-            Ok(Compression::DeflateRaw) => Encoding::DeflateRaw,
-            Err(_) => {
-                let number = header.compression;
-                return Err(broken(Rule::UnknownCompression { number }));
-            }
-        };
+        let mut content = content.ok_or_else(|| broken(Rule::NoContentHeader))?;
         if self
             .incoming
             .find(envelope.publisher(), id.as_str())
@@ -246,17 +230,51 @@ impl Engine {
             return Ok(());
         }
         let mut attributes = header.attributes;
-        if let Some((count, size)) = self.excess(&attributes) {
-            return Err(broken(Rule::TooManyAttributes {
+        let mut problem = None;
+        let encoding = match Compression::try_from(header.compression) {
+            Ok(Compression::DeflateRaw) => Encoding::DeflateRaw,
+            Ok(Compression::None) => Encoding::Plain,
+            Err(_) => {
+                let number = header.compression;
+                let error = ReadError::UnknownCompression { number };
+                problem = Some((error, Rule::UnknownCompression { number }));
+                Encoding::Plain
+            }
+        };
+        let excess = self.excess(&attributes);
+        let wants_receipt = attributes
+            .remove(receipt::ATTRIBUTE)
+            .is_some_and(|value| value == receipt::REQUESTED);
+        let named = match &mut content {
+            Content::Text { attachments, .. } => std::mem::take(attachments),
+            Content::Bytes { .. } => Vec::new(),
+        };
+        let parts = attributes.len() + named.len();
+        let too_large = || ReadError::HeaderTooLarge {
+            attributes: attributes.len(),
+            attachments: named.len(),
+        };
+        if let Some((count, size)) = excess {
+            let rule = Rule::TooManyAttributes {
                 count,
                 size,
                 max_count: self.config.max_attributes,
                 max_size: self.config.max_attribute_bytes,
-            }));
+            };
+            problem = Some((too_large(), rule));
+        } else if named.len() > limits::ATTACHMENTS {
+            let rule = Rule::TooManyAttachments {
+                count: named.len(),
+                limit: limits::ATTACHMENTS,
+            };
+            problem = Some((too_large(), rule));
         }
-        let wants_receipt = attributes
-            .remove(receipt::ATTRIBUTE)
-            .is_some_and(|value| value == receipt::REQUESTED);
+        // What is too large is not kept for an event, either.
+        if matches!(problem, Some((ReadError::HeaderTooLarge { .. }, _))) {
+            attributes.clear();
+        } else if let Content::Text { attachments, .. } = &mut content {
+            *attachments = named;
+        }
         let info = Arc::new(StreamInfo {
             id: id.clone(),
             content,
@@ -271,8 +289,16 @@ impl Engine {
         });
         let listener = self.listeners.find(info.kind(), &info.topic);
         let is_call = is_call(&info);
+        if let Some((error, rule)) = problem {
+            self.refuse_stream(envelope, &info, wants_receipt, error);
+            return Err(broken(rule));
+        }
         if listener.is_none() && !is_call {
             self.counters.unclaimed += 1;
+            if wants_receipt {
+                let to = Identity::from(envelope.identity);
+                self.send_receipt(&to, &id, Status::Failed, 0, UNCLAIMED);
+            }
             self.push_loose(Event::Unclaimed(info), envelope.size);
             return Ok(());
         }
@@ -280,26 +306,47 @@ impl Engine {
             Some((_, others)) if !is_call => 1 + others.len(),
             _ => 1,
         };
-        let limit = self.config.max_incoming;
-        if self.incoming.len() + copies > limit {
-            return Err(broken(Rule::TooManyStreams { limit }));
-        }
-        let limit = self.config.max_incoming_per_publisher;
-        if self.incoming.existing(envelope.publisher()) + copies > limit {
-            return Err(broken(Rule::TooManyStreams { limit }));
+        let inline = header.inline.as_ref().map_or(0, Bytes::len);
+        let header_bytes = limits::INCOMING_STREAM_BYTES
+            + envelope.size.saturating_sub(inline)
+            + parts * limits::HEADER_PART_BYTES;
+        if let Err((limit, rule)) = self.admit_stream(envelope, copies, header_bytes) {
+            if !is_call {
+                self.refuse_stream(envelope, &info, wants_receipt, ReadError::Limit(limit));
+            }
+            return Err(broken(rule));
         }
         if is_call {
             return self.call_stream(now, envelope, info, encoding, header.inline);
         }
-        let Some((listener, others)) = listener else {
+        let Some((mut listener, mut others)) = listener else {
             return Ok(());
         };
+        // Of several listeners those get it that have not stalled; for the others it has failed.
+        while let Some((limit, waiting)) = self.incoming.stalled(listener) {
+            let is_last = others.is_empty();
+            let error = ReadError::Limit(limit);
+            self.refuse_stream(envelope, &info, wants_receipt && is_last, error);
+            if is_last {
+                return Err(broken(Rule::NotRead { waiting }));
+            }
+            listener = others.remove(0);
+        }
+        others.retain(|other| match self.incoming.stalled(*other) {
+            Some((limit, _)) => {
+                self.refuse_stream(envelope, &info, false, ReadError::Limit(limit));
+                false
+            }
+            None => true,
+        });
         let max_payload = self.config.max_payload;
         let idle = self.config.idle_timeout;
         let is_whole = header.inline.is_some();
-        let make = || {
+        let make = |listener| {
             let info = Arc::clone(&info);
             let mut stream = Stream::new(now, info, encoding, idle, max_payload);
+            stream.listener = Some(listener);
+            stream.header_bytes = header_bytes;
             stream.header_sequence = envelope.sequence;
             stream.is_whole = is_whole;
             if wants_receipt {
@@ -307,7 +354,7 @@ impl Engine {
             }
             stream
         };
-        let first = self.incoming.add(make());
+        let first = self.incoming.add(now, make(listener));
         let opened = |listener, id| Event::Opened {
             listener,
             id,
@@ -315,11 +362,11 @@ impl Engine {
         };
         self.events.push_back(opened(listener, first));
         for listener in others {
-            let copy = self.incoming.add_copy(first, make());
+            let copy = self.incoming.add_copy(now, first, make(listener));
             self.events.push_back(opened(listener, copy));
         }
         if wants_receipt {
-            self.queue_receipt(first, Status::Accepted);
+            self.queue_receipt(first, Status::Accepted, "");
         }
         match header.inline {
             Some(content) => {
@@ -331,6 +378,83 @@ impl Engine {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether there is room for so many more streams of this publisher.
+    fn admit_stream(
+        &self,
+        envelope: &Envelope<'_>,
+        copies: usize,
+        header_bytes: usize,
+    ) -> Result<(), (Limit, Rule)> {
+        let publisher = envelope.publisher();
+        for (existing, limit) in [
+            (
+                self.incoming.existing(publisher),
+                self.config.max_incoming_per_publisher,
+            ),
+            (self.incoming.len(), self.config.max_incoming),
+        ] {
+            if existing + copies > limit {
+                return Err((
+                    Limit::TooManyStreams { limit },
+                    Rule::TooManyStreams { limit },
+                ));
+            }
+        }
+        let bytes = self.incoming.header_bytes() + copies * header_bytes;
+        let limit = limits::HEADER_BYTES;
+        if bytes > limit {
+            return Err((
+                Limit::TooManyHeaderBytes { bytes, limit },
+                Rule::TooManyHeaderBytes { bytes, limit },
+            ));
+        }
+        Ok(())
+    }
+
+    /// Tells both sides of a stream that is not taken in.
+    fn refuse_stream(
+        &mut self,
+        envelope: &Envelope<'_>,
+        info: &Arc<StreamInfo>,
+        wants_receipt: bool,
+        error: ReadError,
+    ) {
+        if wants_receipt {
+            let to = Identity::from(envelope.identity);
+            self.send_receipt(&to, &info.id, Status::Failed, 0, &error.to_string());
+        }
+        self.counters.failed_unread += 1;
+        let event = Event::IncomingFailed {
+            id: None,
+            info: Arc::clone(info),
+            error,
+        };
+        self.push_loose(event, envelope.size);
+    }
+
+    /// Lets go of a stream that a limit of ours ended, if nobody has read it yet, and tells both sides.
+    pub(super) fn drop_unread(&mut self, now: Instant, id: IncomingId) -> bool {
+        let Some(stream) = self.incoming.get(id).filter(|stream| !stream.was_read) else {
+            return false;
+        };
+        let info = Arc::clone(&stream.info);
+        let limit = stream.error().cloned();
+        let Some(
+            error @ ReadError::Limit(Limit::ReaderTooSlow { .. } | Limit::OverBudget { .. }),
+        ) = limit
+        else {
+            return false;
+        };
+        self.counters.failed_unread += 1;
+        let size = stream.header_bytes;
+        if let Some(incoming) = self.incoming(id) {
+            incoming.release(now);
+        }
+        let id = Some(id);
+        self.push_loose(Event::IncomingFailed { id, info, error }, size);
+        true
     }
 
     /// Takes in content that came with its header: all there will be.
@@ -464,6 +588,7 @@ impl Engine {
                         from,
                         status,
                         bytes_received: receipt.bytes_received,
+                        reason: receipt.reason,
                     };
                     self.push_loose(event, envelope.size);
                 }
@@ -532,8 +657,10 @@ impl Engine {
         self.incoming.change(now, id, |stream| {
             stream.discard(Limit::OverBudget { unread, budget });
         });
-        self.wake(id);
         let stream = self.incoming.get(id).map(|stream| stream.info.id.clone());
+        if !self.drop_unread(now, id) {
+            self.wake(id);
+        }
         Err(PeerFault {
             rule: Rule::OverBudget { unread, budget },
             stream,
@@ -577,6 +704,9 @@ impl Engine {
         (!fits).then_some((count, size))
     }
 }
+
+/// The reason that a sender gets for a stream that no listener wants.
+const UNCLAIMED: &str = "nobody there takes streams of this topic";
 
 /// Streams travel on the reliable channel only (protocol.md §5.1).
 fn on_reliable(channel: Channel, stream: &str) -> Result<(), PeerFault> {

@@ -80,6 +80,20 @@ pub enum ReadError {
         /// Bytes of their keys and values.
         size: usize,
     },
+    /// The header names a compression this library does not know.
+    #[error("compression {number} is unknown")]
+    UnknownCompression {
+        /// The number on the wire.
+        number: i32,
+    },
+    /// The header breaks a limit on attributes or attachments; the attributes are left out.
+    #[error("the header has {attributes} attributes and {attachments} attachments, or too large ones")]
+    HeaderTooLarge {
+        /// Attributes it carries.
+        attributes: usize,
+        /// Attachments it names.
+        attachments: usize,
+    },
     /// A limit of ours was met.
     #[error(transparent)]
     Limit(#[from] Limit),
@@ -104,6 +118,29 @@ pub enum Limit {
         unread: usize,
         /// Bytes allowed.
         budget: usize,
+    },
+    /// Too many streams were open, so this one was refused.
+    #[error("{limit} incoming streams were open already")]
+    TooManyStreams {
+        /// Streams that may be open.
+        limit: usize,
+    },
+    /// The headers of all open streams took too much, so this stream was refused.
+    #[error("the headers of the open streams take {bytes} bytes, at most {limit} allowed")]
+    TooManyHeaderBytes {
+        /// What they would take.
+        bytes: usize,
+        /// What they may take.
+        limit: usize,
+    },
+    /// As many streams waited for their readers as may, and none was read for `stall_limit`: this
+    /// one was refused.
+    #[error("{waiting} streams waited for their reader, which took none for {} s", stalled.as_secs_f32())]
+    NotRead {
+        /// Streams that waited.
+        waiting: usize,
+        /// The time none was read.
+        stalled: Duration,
     },
     /// No chunk came for the idle timeout.
     #[error("no chunk for {} s", idle.as_secs_f32())]

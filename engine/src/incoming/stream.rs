@@ -21,6 +21,7 @@ use super::queue::{Queue, Queued};
 use super::text::{NotText, Text};
 use super::{Limit, Read, ReadError, Summary};
 use crate::limits::{PIECE_BYTES, QUEUED_OVERHEAD_BYTES};
+use crate::listener::ListenerId;
 use crate::slots::Key;
 use crate::stream::{Attributes, LENGTH_ATTRIBUTE, StreamInfo, StreamKind};
 
@@ -57,6 +58,12 @@ pub(crate) struct Stream {
     /// Who published it, as the server last wrote; receipts go there.
     pub(crate) publisher: Identity,
     pub(crate) asked: Asked,
+    /// Which listener got it; `None` for a part of a call, which the engine reads itself.
+    pub(crate) listener: Option<ListenerId>,
+    /// What its header takes.
+    pub(crate) header_bytes: usize,
+    /// It was read, if only to see that there is nothing yet.
+    pub(crate) was_read: bool,
     /// It is its header alone: no chunk belongs to it.
     pub(crate) is_whole: bool,
     /// Where several listeners got the stream: the key of its first copy.
@@ -118,6 +125,9 @@ impl Stream {
         Stream {
             publisher: info.sender.clone(),
             asked: Asked::No,
+            listener: None,
+            header_bytes: 0,
+            was_read: false,
             is_whole: false,
             first_copy: None,
             header_sequence: 0,
@@ -145,6 +155,17 @@ impl Stream {
             outcome: None,
             info,
         }
+    }
+
+    /// How it failed, as far as that is known.
+    pub(crate) fn error(&self) -> Option<&ReadError> {
+        let end = self.end.as_ref().and_then(|end| end.as_ref().err());
+        end.or_else(|| self.outcome.as_ref().and_then(|end| end.as_ref().err()))
+    }
+
+    /// Whether it waits for its reader rather than for its sender.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.ended() || self.unread > 0 || !self.was_read
     }
 
     /// Whether nothing more is expected to arrive.
@@ -262,6 +283,7 @@ impl Stream {
 
     /// The next piece, if there is one.
     pub(crate) fn read(&mut self, now: Instant) -> Read {
+        self.was_read = true;
         let read = self.next();
         match read {
             Read::Piece(_) => self.last_taken = now,

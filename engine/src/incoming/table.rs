@@ -8,9 +8,11 @@ use lkstream_proto::id::{Identity, ParticipantSid};
 
 use super::publishers::{Publisher, Publishers};
 use super::stream::Stream;
+use super::waiting::{Load, Waiting};
 use super::{IncomingId, Limit, Read, ReadError};
 use crate::config::Config;
 use crate::limits;
+use crate::listener::ListenerId;
 use crate::slots::{Key, Slots};
 
 #[derive(Debug)]
@@ -29,6 +31,10 @@ pub(crate) struct Table {
     unread: usize,
     /// Readers that are over their own budget.
     over_readers: usize,
+    /// Streams that wait for their readers.
+    waiting: Waiting,
+    /// What the headers of all streams take.
+    header_bytes: usize,
     /// Since when all readers together are at the connection's budget.
     over_since: Option<Instant>,
     /// The driver was told to stop reading, by what the readers have unread.
@@ -52,6 +58,14 @@ impl Table {
             leave_grace: config.leave_grace,
             unread: 0,
             over_readers: 0,
+            waiting: Waiting::new(
+                Load {
+                    streams: config.max_waiting.max(1),
+                    bytes: limits::WAITING_HEADER_BYTES,
+                },
+                config.stall_limit,
+            ),
+            header_bytes: 0,
             over_since: None,
             was_over: false,
             flowing_since: None,
@@ -68,8 +82,40 @@ impl Table {
         self.unread
     }
 
+    /// What the headers of all streams take.
+    pub(crate) fn header_bytes(&self) -> usize {
+        self.header_bytes
+    }
+
     pub(crate) fn is_over_budget(&self) -> bool {
-        self.over_readers > 0 || self.unread >= self.connection_budget
+        self.over_readers > 0 || self.unread >= self.connection_budget || self.waiting.is_full()
+    }
+
+    /// Why a listener gets no streams now, if it stalled, and how many of its streams wait.
+    pub(crate) fn stalled(&self, listener: ListenerId) -> Option<(Limit, usize)> {
+        let waiting = self.waiting.stalled(listener)?;
+        let stalled = self.stall_limit;
+        Some((Limit::NotRead { waiting, stalled }, waiting))
+    }
+
+    pub(crate) fn begin_work(&mut self, id: IncomingId) {
+        if let Some(stream) = self.streams.get_mut(id.0)
+            && !std::mem::replace(&mut stream.busy, true)
+            && let Some(listener) = stream.listener
+        {
+            self.waiting.begin_work(listener);
+        }
+    }
+
+    pub(crate) fn end_work(&mut self, now: Instant, id: IncomingId) {
+        if let Some(stream) = self.streams.get_mut(id.0)
+            && std::mem::replace(&mut stream.busy, false)
+        {
+            stream.last_taken = now;
+            if let Some(listener) = stream.listener {
+                self.waiting.end_work(now, listener);
+            }
+        }
     }
 
     pub(crate) fn get(&self, id: IncomingId) -> Option<&Stream> {
@@ -92,11 +138,15 @@ impl Table {
     }
 
     /// Adds a stream, ended or not.
-    pub(crate) fn add(&mut self, mut stream: Stream) -> IncomingId {
+    pub(crate) fn add(&mut self, now: Instant, mut stream: Stream) -> IncomingId {
         if let Some(sid) = &stream.info.publisher {
             stream.left = self.departed.get(sid).cloned();
         }
         self.timed += usize::from(is_timed(&stream));
+        self.header_bytes += stream.header_bytes;
+        if let Some(listener) = stream.listener {
+            self.waiting.enter(listener, load(&stream));
+        }
         let expects_chunks = !stream.ended() && !stream.is_whole;
         let info = Arc::clone(&stream.info);
         let key = self.streams.add(stream);
@@ -105,13 +155,19 @@ impl Table {
         if expects_chunks {
             self.publishers.open(publisher, &info.id, key);
         }
+        self.note_flow(now);
         IncomingId(key)
     }
 
     /// Adds a stream that another listener got as well.
-    pub(crate) fn add_copy(&mut self, first: IncomingId, mut stream: Stream) -> IncomingId {
+    pub(crate) fn add_copy(
+        &mut self,
+        now: Instant,
+        first: IncomingId,
+        mut stream: Stream,
+    ) -> IncomingId {
         stream.first_copy = Some(first.0);
-        let id = self.add(stream);
+        let id = self.add(now, stream);
         if let Some(stream) = self.streams.get_mut(first.0) {
             stream.first_copy = Some(first.0);
         }
@@ -149,6 +205,7 @@ impl Table {
         let was_ended = stream.ended();
         let was_unread = stream.unread;
         let was_timed = is_timed(stream);
+        let was_waiting = stream.is_waiting();
         let result = change(stream);
         self.unread = self.unread + stream.unread - was_unread;
         self.timed = self.timed + usize::from(is_timed(stream)) - usize::from(was_timed);
@@ -163,6 +220,13 @@ impl Table {
                 self.over_readers -= 1;
             }
             _ => {}
+        }
+        if let Some(listener) = stream.listener {
+            match (was_waiting, stream.is_waiting()) {
+                (false, true) => self.waiting.enter(listener, load(stream)),
+                (true, false) => self.waiting.leave(listener, load(stream)),
+                _ => {}
+            }
         }
         if stream.ended() && !was_ended {
             self.close(id);
@@ -183,12 +247,16 @@ impl Table {
 
     /// Takes a stream out.
     pub(crate) fn remove(&mut self, now: Instant, id: IncomingId) -> Option<Stream> {
+        self.end_work(now, id);
         let stream = self.forget(id);
+        if let Some(listener) = stream.as_ref().and_then(|stream| stream.listener) {
+            self.waiting.progress(now, listener);
+        }
         self.note_flow(now);
         stream
     }
 
-    /// Takes a stream out that has nothing unread, so that the flow stays as it is.
+    /// Takes a stream out without a look at the flow: for parts of calls, which are read at once.
     pub(crate) fn forget(&mut self, id: IncomingId) -> Option<Stream> {
         self.close(id);
         let stream = self.streams.remove(id.0)?;
@@ -201,6 +269,10 @@ impl Table {
             }
         }
         self.unread -= stream.unread;
+        self.header_bytes -= stream.header_bytes;
+        if let Some(listener) = stream.listener.filter(|_| stream.is_waiting()) {
+            self.waiting.leave(listener, load(&stream));
+        }
         self.timed -= usize::from(is_timed(&stream));
         self.over_readers -= usize::from(stream.over_since.is_some());
         self.publishers.remove(Publisher::of_stream(&stream.info));
@@ -208,7 +280,12 @@ impl Table {
     }
 
     pub(crate) fn read(&mut self, now: Instant, id: IncomingId) -> Option<Read> {
-        self.change(now, id, |stream| stream.read(now))
+        let read = self.change(now, id, |stream| stream.read(now));
+        let listener = self.streams.get(id.0).and_then(|stream| stream.listener);
+        if let (Some(Read::Piece(_)), Some(listener)) = (&read, listener) {
+            self.waiting.progress(now, listener);
+        }
+        read
     }
 
     /// Starts the grace time of the open streams of somebody who left.
@@ -251,7 +328,11 @@ impl Table {
         for (key, stream) in self.streams.iter_mut() {
             self.timed -= usize::from(is_timed(stream));
             if !stream.ended() {
+                let was_waiting = stream.is_waiting();
                 stream.fail(error.clone());
+                if let Some(listener) = stream.listener.filter(|_| !was_waiting) {
+                    self.waiting.enter(listener, load(stream));
+                }
                 if std::mem::take(&mut stream.waiting) {
                     woken.push(IncomingId(key));
                 }
@@ -265,15 +346,16 @@ impl Table {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let stalls = self.is_pressed();
         let silence = self.timed > 0 && !self.is_over_budget();
+        let listener = self.waiting.deadline();
         if !stalls && !silence {
-            return None;
+            return listener;
         }
         let deadlines = self.streams.iter().flat_map(|(_, stream)| {
             let stall = self.stall_deadline(stream).filter(|_| stalls);
             let silent = self.silence_deadline(stream).filter(|_| silence);
             stall.into_iter().chain(silent)
         });
-        deadlines.min()
+        deadlines.chain(listener).min()
     }
 
     /// Fails the streams whose time has come.
@@ -290,6 +372,10 @@ impl Table {
             expired.slow += 1;
             expired.failed.push(IncomingId(key));
         }
+        while self.waiting.expire(now) {
+            expired.stalled += 1;
+        }
+        self.note_flow(now);
         if self.timed > 0 && !self.is_over_budget() {
             let silent: Vec<Key> = self
                 .streams
@@ -386,6 +472,7 @@ impl Table {
             // Not sooner: one reader that reads must not excuse those that fill the budget.
             self.over_since = None;
         }
+        self.waiting.note(now);
         if self.is_over_budget() {
             self.was_over = true;
         } else if std::mem::take(&mut self.was_over) {
@@ -401,6 +488,15 @@ pub(crate) struct Expired {
     pub(crate) failed: Vec<IncomingId>,
     /// How many of them because of their readers.
     pub(crate) slow: u64,
+    /// Listeners that get no streams for now.
+    pub(crate) stalled: u64,
+}
+
+fn load(stream: &Stream) -> Load {
+    Load {
+        streams: 1,
+        bytes: stream.header_bytes,
+    }
 }
 
 fn is_timed(stream: &Stream) -> bool {

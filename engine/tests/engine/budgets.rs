@@ -23,6 +23,7 @@ fn small() -> Config {
 /// Opens a stream and feeds it until the engine is over budget, at most `chunks`.
 fn fill(peer: &mut Peer, id: &str, chunks: u64) -> (IncomingId, u64) {
     let (incoming, _) = peer.header(byte_header(id));
+    assert_eq!(peer.read(incoming), Read::Pending);
     for index in 0..chunks {
         if peer.engine.is_over_budget() {
             return (incoming, index);
@@ -141,6 +142,7 @@ fn receiver_case_27_the_connection_blames_the_largest_stalled_reader() {
 fn receiver_case_27_a_driver_that_ignores_push_back_meets_a_typed_error() {
     let mut bob = Peer::with(small());
     let (id, _) = bob.header(byte_header("s"));
+    assert_eq!(bob.read(id), Read::Pending);
     let mut most = 0;
     let mut faults = 0;
     for index in 0..1000 {

@@ -147,6 +147,9 @@ fn a_reader_that_stops_fails_without_its_copies() {
     for slow in 0..3 {
         let mut bob = three(config.clone());
         let ids = copies(&mut bob, text_header("s"));
+        for id in ids {
+            assert_eq!(bob.read(id), Read::Pending);
+        }
         bob.take(chunk("s", 0, "a".repeat(12_000))).unwrap();
         assert!(bob.engine.is_over_budget());
         for (at, id) in ids.iter().enumerate() {

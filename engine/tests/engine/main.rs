@@ -14,4 +14,5 @@ mod rpc;
 mod rpc_model;
 mod script;
 mod sender;
+mod waiting;
 mod whole;

@@ -636,7 +636,14 @@ fn receiver_case_20_unknown_compression_or_no_content_header() {
     let fault = bob.take(Value::StreamHeader(header)).unwrap_err();
     assert_eq!(fault.rule, Rule::NoContentHeader);
     bob.take(chunk("s", 0, "x")).unwrap();
-    assert!(bob.events.is_empty());
+    assert!(matches!(
+        &bob.events[..],
+        [Event::IncomingFailed {
+            id: None,
+            error: ReadError::UnknownCompression { number: 5 },
+            ..
+        }]
+    ));
     assert_eq!(bob.engine.counters().faults, 2);
 }
 
@@ -1074,7 +1081,7 @@ fn receipts(packets: &[DataPacket]) -> Vec<(Status, u64)> {
 
 #[test]
 fn receipts_say_accepted_then_complete_or_failed_once() {
-    for outcome in [Some(Outcome::Complete), Some(Outcome::Failed), None] {
+    for outcome in [Some(Outcome::Complete), Some(Outcome::Failed { reason: "no room on the disk".into() }), None] {
         let mut bob = Peer::bob();
         let (id, info) = bob.header(Header {
             attributes: attributes(&[(receipt::ATTRIBUTE, receipt::REQUESTED), ("k", "v")]),
@@ -1085,9 +1092,9 @@ fn receipts_say_accepted_then_complete_or_failed_once() {
         bob.take(chunk("s", 0, "abc")).unwrap();
         bob.take(trailer("s")).unwrap();
         assert_eq!(bob.finished(id), b"abc");
-        if let Some(outcome) = outcome {
+        if let Some(outcome) = outcome.clone() {
             bob.engine.incoming(id).unwrap().confirm(outcome);
-            bob.engine.incoming(id).unwrap().confirm(Outcome::Failed);
+            bob.engine.incoming(id).unwrap().confirm(Outcome::Failed { reason: String::new() });
         }
         bob.engine.incoming(id).unwrap().release(bob.now);
         let status = match outcome {
@@ -1115,6 +1122,7 @@ fn receipts_and_user_packets_arrive_as_events() {
         stream_id: "mine".to_owned(),
         status: Status::Complete.into(),
         bytes_received: 9,
+        reason: String::new(),
     };
     bob.take(Value::User(UserPacket {
         topic: Some(receipt::TOPIC.to_owned()),
@@ -1135,6 +1143,7 @@ fn receipts_and_user_packets_arrive_as_events() {
                 from,
                 status,
                 bytes_received,
+                ..
             },
             Event::UserPacket(message),
         ] => {
