@@ -69,6 +69,8 @@ pub(crate) enum Event {
         from: String,
         status: Status,
         bytes: u64,
+        /// Why it failed, in the receiver's words.
+        reason: Option<String>,
     },
     /// An incoming stream is complete; `path` is where a file is stored.
     Received {
@@ -272,7 +274,11 @@ impl Event {
                 )
             }
             Event::Receipt {
-                name, from, status, ..
+                name,
+                from,
+                status,
+                reason,
+                ..
             } => {
                 let what = subject(
                     if name.is_some() {
@@ -284,8 +290,12 @@ impl Event {
                 );
                 match status {
                     Status::Accepted => return None,
-                    Status::Complete => format!("{what}: received by {}", from),
-                    Status::Failed => format!("{what}: {} could not receive it", from),
+                    Status::Complete => format!("{what}: received by {from}"),
+                    Status::Failed => {
+                        let why = reason.as_deref();
+                        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                        format!("{what}: {from} could not receive it{why}")
+                    }
                 }
             }
             Event::Received {

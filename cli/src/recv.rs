@@ -169,6 +169,7 @@ async fn receive(
     };
     let printer = Printer::new(ending, output.progress().clone());
     let printer = &printer;
+    let mut events = room.events();
     let mut texts = futures_util::stream::select_all(
         filters
             .iter()
@@ -181,7 +182,7 @@ async fn receive(
     );
     let mut active: FuturesUnordered<LocalBoxFuture<'_, Result<Ended, Failure>>> =
         FuturesUnordered::new();
-    let (mut ended, mut failed) = (0, 0);
+    let (mut ended, mut failed_streams) = (0, 0);
     let (mut texts_open, mut files_open) = (true, true);
     let mut ticks = tokio::time::interval(send::TICK);
     while texts_open || files_open || !active.is_empty() {
@@ -190,12 +191,26 @@ async fn receive(
             Some(outcome) = active.next() => {
                 ended += 1;
                 if let Ended::Failed = outcome? {
-                    failed += 1;
+                    failed_streams += 1;
                 }
                 if arguments.count == Some(ended) {
                     break;
                 }
             }
+            Some(event) = events.next() => match event {
+                lkstream::Event::UnclaimedStream(info) => output.emit(&Event::Warning {
+                    message: unclaimed(&info),
+                }),
+                lkstream::Event::IncomingFailed { info, error } => {
+                    output.emit(&failed(&info, receiving(info.sender.as_str(), &error)));
+                    ended += 1;
+                    failed_streams += 1;
+                    if arguments.count == Some(ended) {
+                        break;
+                    }
+                }
+                _ => {}
+            },
             text = texts.next(), if texts_open => match text {
                 Some(text) => active.push(Box::pin(receive_text(text, printer, output))),
                 None => texts_open = false,
@@ -207,9 +222,9 @@ async fn receive(
         }
     }
     let is_over = arguments.count != Some(ended);
-    if failed > 0 {
+    if failed_streams > 0 {
         let streams = if ended == 1 { "stream" } else { "streams" };
-        let failures = format!("{failed} of {ended} {streams} failed");
+        let failures = format!("{failed_streams} of {ended} {streams} failed");
         if is_over {
             let reason = room.closed().await;
             let cause = format!("the room ended: {reason}; {failures}");
@@ -317,6 +332,15 @@ async fn receive_text(
             Err(failure)
         }
     }
+}
+
+/// What is said of a stream that no `--topic` of ours takes.
+fn unclaimed(info: &StreamInfo) -> String {
+    let what = name_of(info).unwrap_or_else(|| "a text".to_owned());
+    format!(
+        "{what} from {} was not received: it has the topic {}",
+        info.sender, info.topic
+    )
 }
 
 fn failed(info: &StreamInfo, (reason, remedy): (String, String)) -> Event {

@@ -344,14 +344,16 @@ fn note(
         *refused = Some(from.clone());
     }
     let name = names.get(&stream).cloned().flatten();
+    let is_final = receipt.is_final();
     output.emit(&Event::Receipt {
         stream: stream.clone(),
         name,
         from: from.clone(),
         status,
         bytes: receipt.bytes,
+        reason: Some(receipt.reason).filter(|reason| !reason.is_empty()),
     });
-    if receipt.is_final() {
+    if is_final {
         finals.insert((stream, from));
     }
 }

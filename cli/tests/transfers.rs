@@ -484,15 +484,24 @@ fn a_recipient_by_name_gets_it_alone() {
 }
 
 #[test]
-fn a_receiver_of_another_topic_gets_nothing() {
+fn a_receiver_of_another_topic_says_so_on_both_sides() {
     let served = Served::start();
     let out = tempfile::tempdir().unwrap();
     let receiver = served.receiver(out.path(), &["--topic", "mine", "--count", "1"]);
-    served
-        .send(&["--linger", "0", "--text", "not mine"])
-        .expect_code(0);
+    let missed = served
+        .send(&["--to", "bob", "--text", "not mine"])
+        .expect_code(5);
+    let reason = "bob could not receive it: nobody there takes streams of this topic";
+    assert!(missed.text().contains(reason), "{}", missed.text());
     served
         .send(&["--topic", "mine", "--text", "mine"])
         .expect_code(0);
-    assert_eq!(receiver.ended().expect_code(0).text(), "mine");
+    let received = receiver.ended().expect_code(0);
+    assert_eq!(received.text(), "mine");
+    let warnings = events(&received.stderr, "warning");
+    assert_eq!(warnings.len(), 1, "{}", received.stderr);
+    assert_eq!(
+        warnings[0]["message"],
+        "a text from alice was not received: it has the topic lk.chat"
+    );
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use lkstream_engine::{StreamInfo, UserMessage};
+use lkstream_engine::{ReadError, StreamInfo, UserMessage};
 use lkstream_proto::id::Identity;
 use lkstream_proto::packet::{ChatMessage, SipDtmf, Transcription};
 
@@ -30,8 +30,17 @@ pub enum Event {
     Updated(Participant),
     /// Somebody left. Its open streams end once no chunk has come for 2 s.
     Left(Participant),
-    /// A stream came in that nobody registered for; nothing of it is kept.
+    /// A stream came in that nobody registered for; nothing of it is kept. A sender that asked for receipts is told.
     UnclaimedStream(StreamInfo),
+    /// A stream for a registration failed before its reader took anything of it: a limit of
+    /// [`StreamLimits`](crate::StreamLimits) was met, or its header breaks a rule. No reader will say so; a sender that
+    /// asked for receipts is told.
+    IncomingFailed {
+        /// Its header.
+        info: StreamInfo,
+        /// Why it failed.
+        error: ReadError,
+    },
     /// A receiver said what became of a stream sent with `confirmed()`.
     Receipt(Receipt),
     /// Somebody [published](crate::Room::publish_data) a packet.

@@ -135,7 +135,11 @@ impl Incoming {
         while let Some(piece) = std::future::poll_fn(|cx| self.poll_piece(cx)).await {
             let piece = piece?;
             if all.len() + first.len() + piece.len() > limit {
-                return Err(ReadAllError::TooLong { limit });
+                let error = ReadAllError::TooLong { limit };
+                self.confirm(Outcome::Failed {
+                    reason: error.to_string(),
+                });
+                return Err(error);
             }
             // One piece, the common case of a short message, is handed on without a copy.
             if first.is_empty() && all.is_empty() {
@@ -247,6 +251,15 @@ macro_rules! common_reader {
     };
 }
 
+/// What the sender is told of a file that was not stored: nothing about folders and names here.
+fn reason_for_sender(error: &SaveError) -> String {
+    match error {
+        SaveError::Read(error) => error.to_string(),
+        SaveError::File { cause, .. } => format!("it could not be stored: {cause}"),
+        SaveError::Exists { .. } => "it could not be stored: the name exists".to_owned(),
+    }
+}
+
 /// Reads one byte stream: as [`Stream`] of pieces of at most 64 KiB, as [`AsyncRead`], or whole.
 ///
 /// Not reading pushes back on the sender once 4 MiB wait (ARCHITECTURE.md, "Bounds"); a reader that then takes no byte for
@@ -356,7 +369,9 @@ impl ByteReader {
         let result = self.store_pieces(target, &mut on_progress).await;
         self.incoming.confirm(match &result {
             Ok(_) => Outcome::Complete,
-            Err(_) => Outcome::Failed,
+            Err(error) => Outcome::Failed {
+                reason: reason_for_sender(error),
+            },
         });
         let path = result?;
         Ok(Stored {

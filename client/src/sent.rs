@@ -49,6 +49,8 @@ pub struct Receipt {
     pub status: ReceiptStatus,
     /// Payload bytes the receiver had when it said so.
     pub bytes: u64,
+    /// Why it failed, in the receiver's words; empty where it did not, or did not say.
+    pub reason: String,
 }
 
 /// What became of a stream at one receiver.

@@ -186,11 +186,19 @@ impl State {
                     let info = Arc::unwrap_or_clone(info);
                     self.push_event(Event::UnclaimedStream(info));
                 }
+                Engine::IncomingFailed { id, info, error } => {
+                    // A reader that was handed out says so itself.
+                    if id.is_none_or(|id| self.take_back(id)) {
+                        let info = Arc::unwrap_or_clone(info);
+                        self.events.push(Event::IncomingFailed { info, error });
+                    }
+                }
                 Engine::Receipt {
                     stream,
                     from,
                     status,
                     bytes_received,
+                    reason,
                 } => {
                     let Some(status) = receipt_status(status) else {
                         continue;
@@ -200,6 +208,7 @@ impl State {
                         from,
                         status,
                         bytes: bytes_received,
+                        reason,
                     };
                     if let Some(waiting) = self.receipts.get_mut(&receipt.stream) {
                         waiting.push(receipt.clone(), &mut self.deferred);

@@ -11,7 +11,7 @@ use lkstream_engine::{IncomingId, ListenerId, StreamInfo, StreamKind, TopicFilte
 use crate::reader::{ByteReader, TextReader};
 use crate::shared::{Shared, State};
 
-/// Streams that a listener got and nobody took yet. Their number is bounded by the engine's `max_incoming`.
+/// Streams that a listener got and nobody took yet. The engine bounds their number: `max_waiting`, `max_incoming`.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     pub(crate) streams: VecDeque<(IncomingId, Arc<StreamInfo>)>,
@@ -120,6 +120,18 @@ impl State {
         let id = self.engine.listen(kind, filter);
         self.listeners.insert(id, Queue::default());
         id
+    }
+
+    /// Lets go of a stream, if nobody took it from its registration yet; says whether that is so.
+    pub(crate) fn take_back(&mut self, id: IncomingId) -> bool {
+        let taken_back = self.listeners.values_mut().any(|queue| {
+            let at = queue.streams.iter().position(|(each, _)| *each == id);
+            at.and_then(|at| queue.streams.remove(at)).is_some()
+        });
+        if taken_back {
+            self.release_incoming(id);
+        }
+        taken_back
     }
 
     /// Ends a registration, and lets go of the streams that wait for it.

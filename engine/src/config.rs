@@ -25,9 +25,10 @@ pub struct Config {
     pub leave_grace: Duration,
     /// Incoming streams that may wait for their readers (not read yet, with unread bytes, or ended
     /// and not released) before the engine is over budget, at least 1. When nothing of the listener
-    /// with most of them was read for [`stall_limit`](Config::stall_limit), that listener gets no new streams
-    /// until half of its own are read: further ones fail with [`Limit::NotRead`](crate::Limit::NotRead),
-    /// which is an event here and a receipt for a sender that asked. Default 256.
+    /// with most of them was read for [`stall_limit`](Config::stall_limit), its streams no longer
+    /// keep the engine over budget, and those beyond four times this number fail with
+    /// [`Limit::NotRead`](crate::Limit::NotRead): an event here, and a receipt for a sender that asked.
+    /// Default 256.
     pub max_waiting: usize,
     /// Incoming streams that may exist at once, ended but unreleased ones included. Beyond it a
     /// stream fails with [`Limit::TooManyStreams`](crate::Limit::TooManyStreams). Should be well above

@@ -172,9 +172,8 @@ impl Engine {
         self.counters.slow_readers += expired.slow;
         self.counters.stalled_listeners += expired.stalled;
         for id in expired.failed {
-            if !self.drop_unread(now, id) {
-                self.wake(id);
-            }
+            self.wake(id);
+            self.tell_unread(id);
         }
         self.read_calls(now);
         self.expire_calls(now);

@@ -40,10 +40,11 @@ pub enum Event {
     /// at the receivers.
     OutgoingLost(OutgoingId),
     /// A stream for a listener failed before it was read for the first time, by a limit of ours or
-    /// by its header. It is released, and a sender that asked for receipts has been told. Nobody else
-    /// will say so.
+    /// by its header.
     IncomingFailed {
-        /// The stream, where [`Event::Opened`] has said that it is there.
+        /// The stream, where [`Event::Opened`] has said that it is there: it is still to be
+        /// released, and whoever reads it gets the same error. `None` where nothing of it is
+        /// kept; then a sender that asked for receipts has been told.
         id: Option<IncomingId>,
         /// Its header.
         info: Arc<StreamInfo>,

@@ -153,7 +153,7 @@ pub struct Counters {
     pub unclaimed: u64,
     /// Readers failed because they were too slow.
     pub slow_readers: u64,
-    /// Times that a listener got no more streams because too many waited unread for too long.
+    /// Times that a listener stalled: many of its streams waited, and none was read for too long.
     pub stalled_listeners: u64,
     /// Streams that failed before they were read: each is an
     /// [`Event::IncomingFailed`](crate::Event::IncomingFailed).

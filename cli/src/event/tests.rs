@@ -79,8 +79,9 @@ fn json_is_stable() {
                 from: s("bob"),
                 status: Status::Complete,
                 bytes: 3,
+                reason: None,
             },
-            r#"{"event":"receipt","stream":"id","name":"a.txt","from":"bob","status":"complete","bytes":3}"#,
+            r#"{"event":"receipt","stream":"id","name":"a.txt","from":"bob","status":"complete","bytes":3,"reason":null}"#,
         ),
         (
             Event::Received {

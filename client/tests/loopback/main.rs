@@ -11,6 +11,7 @@ mod reentry;
 mod rpc;
 mod sending;
 mod transfer;
+mod waiting;
 
 use std::future::Future;
 use std::time::{Duration, SystemTime};

@@ -447,6 +447,7 @@ impl Node {
                     from,
                     status,
                     bytes_received,
+                    ..
                 } => self.receipts.push(Confirmation {
                     stream,
                     from,

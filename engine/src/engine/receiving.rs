@@ -322,8 +322,8 @@ impl Engine {
         let Some((mut listener, mut others)) = listener else {
             return Ok(());
         };
-        // Of several listeners those get it that have not stalled; for the others it has failed.
-        while let Some((limit, waiting)) = self.incoming.stalled(listener) {
+        // Of several listeners those get it that have room; for the others it has failed.
+        while let Some((limit, waiting)) = self.incoming.exhausted(listener) {
             let is_last = others.is_empty();
             let error = ReadError::Limit(limit);
             self.refuse_stream(envelope, &info, wants_receipt && is_last, error);
@@ -332,7 +332,7 @@ impl Engine {
             }
             listener = others.remove(0);
         }
-        others.retain(|other| match self.incoming.stalled(*other) {
+        others.retain(|other| match self.incoming.exhausted(*other) {
             Some((limit, _)) => {
                 self.refuse_stream(envelope, &info, false, ReadError::Limit(limit));
                 false
@@ -434,27 +434,21 @@ impl Engine {
         self.push_loose(event, envelope.size);
     }
 
-    /// Lets go of a stream that a limit of ours ended, if nobody has read it yet, and tells both sides.
-    pub(super) fn drop_unread(&mut self, now: Instant, id: IncomingId) -> bool {
+    /// Says that a limit of ours ended a stream, if nobody has begun to read it.
+    pub(super) fn tell_unread(&mut self, id: IncomingId) {
         let Some(stream) = self.incoming.get(id).filter(|stream| !stream.was_read) else {
-            return false;
+            return;
         };
-        let info = Arc::clone(&stream.info);
+        let (info, size) = (Arc::clone(&stream.info), stream.header_bytes);
         let limit = stream.error().cloned();
-        let Some(
+        if let Some(
             error @ ReadError::Limit(Limit::ReaderTooSlow { .. } | Limit::OverBudget { .. }),
         ) = limit
-        else {
-            return false;
-        };
-        self.counters.failed_unread += 1;
-        let size = stream.header_bytes;
-        if let Some(incoming) = self.incoming(id) {
-            incoming.release(now);
+        {
+            self.counters.failed_unread += 1;
+            let id = Some(id);
+            self.push_loose(Event::IncomingFailed { id, info, error }, size);
         }
-        let id = Some(id);
-        self.push_loose(Event::IncomingFailed { id, info, error }, size);
-        true
     }
 
     /// Takes in content that came with its header: all there will be.
@@ -658,9 +652,8 @@ impl Engine {
             stream.discard(Limit::OverBudget { unread, budget });
         });
         let stream = self.incoming.get(id).map(|stream| stream.info.id.clone());
-        if !self.drop_unread(now, id) {
-            self.wake(id);
-        }
+        self.wake(id);
+        self.tell_unread(id);
         Err(PeerFault {
             rule: Rule::OverBudget { unread, budget },
             stream,

@@ -133,9 +133,9 @@ pub enum Limit {
         /// What they may take.
         limit: usize,
     },
-    /// As many streams waited for their readers as may, and none was read for `stall_limit`: this
-    /// one was refused.
-    #[error("{waiting} streams waited for their reader, which took none for {} s", stalled.as_secs_f32())]
+    /// Four times as many streams waited for their reader as may, after none was read for
+    /// `stall_limit`: this one was refused.
+    #[error("{waiting} streams waited already for a reader that took none for {} s", stalled.as_secs_f32())]
     NotRead {
         /// Streams that waited.
         waiting: usize,

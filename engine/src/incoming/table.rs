@@ -91,9 +91,9 @@ impl Table {
         self.over_readers > 0 || self.unread >= self.connection_budget || self.waiting.is_full()
     }
 
-    /// Why a listener gets no streams now, if it stalled, and how many of its streams wait.
-    pub(crate) fn stalled(&self, listener: ListenerId) -> Option<(Limit, usize)> {
-        let waiting = self.waiting.stalled(listener)?;
+    /// Why a listener gets no streams now, if too many of it wait, and how many do.
+    pub(crate) fn exhausted(&self, listener: ListenerId) -> Option<(Limit, usize)> {
+        let waiting = self.waiting.exhausted(listener)?;
         let stalled = self.stall_limit;
         Some((Limit::NotRead { waiting, stalled }, waiting))
     }
@@ -488,7 +488,7 @@ pub(crate) struct Expired {
     pub(crate) failed: Vec<IncomingId>,
     /// How many of them because of their readers.
     pub(crate) slow: u64,
-    /// Listeners that get no streams for now.
+    /// Listeners of which nothing was read for too long.
     pub(crate) stalled: u64,
 }
 

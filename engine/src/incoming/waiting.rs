@@ -4,12 +4,16 @@
 //! is released. (One that was read to where it has come waits for its sender, and is held against other limits.) When as many wait as
 //! may, the channel is left unread, so that the senders wait, too. That can be in vain: nobody may ever read what a listener got, and
 //! its reader may itself wait for a packet that is behind the unread ones. So when nothing of the listener with most of them
-//! was read for the stall limit, the channel is read again; the listener gets no new streams until half of what waited is
-//! gone.
+//! was read for the stall limit, that listener is held against a second limit, four times the first: the channel is read
+//! again, so that its reader gets what it waits for, and only streams beyond the second limit fail. Once half of what may
+//! wait is left, the first limit holds again.
 
 use std::time::{Duration, Instant};
 
 use crate::listener::ListenerId;
+
+/// How many times the first limit the second one is.
+const STALLED_FACTOR: usize = 4;
 
 /// What streams that wait are counted by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,8 +48,8 @@ struct Share {
     busy: usize,
     /// When a reader last took something or let go of a stream.
     last_progress: Option<Instant>,
-    /// What may still wait when the listener gets streams again; `None` while it gets them.
-    stalled_above: Option<Load>,
+    /// Nothing was read for the stall limit: the second limit holds.
+    is_stalled: bool,
 }
 
 /// The streams that wait, by listener.
@@ -77,17 +81,21 @@ impl Waiting {
         self.all.reaches(self.limit)
     }
 
-    /// How many of this listener wait, if it stalled and gets no streams for now.
-    pub(super) fn stalled(&self, listener: ListenerId) -> Option<usize> {
+    /// How many of this listener wait, if that is as many as the second limit allows.
+    pub(super) fn exhausted(&self, listener: ListenerId) -> Option<usize> {
         let share = &self.shares[self.place(listener).ok()?].1;
-        share.stalled_above.map(|_| share.waiting.streams)
+        let second = Load {
+            streams: self.limit.streams.saturating_mul(STALLED_FACTOR),
+            bytes: self.limit.bytes.saturating_mul(STALLED_FACTOR),
+        };
+        share.waiting.reaches(second).then_some(share.waiting.streams)
     }
 
     /// A stream waits.
     pub(super) fn enter(&mut self, listener: ListenerId, load: Load) {
         let share = self.share(listener);
         share.waiting.add(load);
-        if share.stalled_above.is_none() {
+        if !share.is_stalled {
             self.all.add(load);
         }
     }
@@ -99,13 +107,13 @@ impl Waiting {
         };
         let share = &mut self.shares[at].1;
         share.waiting.remove(load);
-        match share.stalled_above {
-            None => self.all.remove(load),
-            Some(above) if share.waiting.streams <= above.streams && share.waiting.bytes <= above.bytes => {
-                share.stalled_above = None;
-                self.all.add(share.waiting);
-            }
-            Some(_) => {}
+        if !share.is_stalled {
+            self.all.remove(load);
+        } else if share.waiting.streams <= self.limit.streams / 2
+            && share.waiting.bytes <= self.limit.bytes / 2
+        {
+            share.is_stalled = false;
+            self.all.add(share.waiting);
         }
         if share.waiting.streams == 0 && share.busy == 0 {
             self.shares.remove(at);
@@ -160,10 +168,7 @@ impl Waiting {
             return false;
         }
         let share = &mut self.shares[place].1;
-        share.stalled_above = Some(Load {
-            streams: share.waiting.streams / 2,
-            bytes: share.waiting.bytes / 2,
-        });
+        share.is_stalled = true;
         self.all.remove(share.waiting);
         self.full_since = None;
         self.note(now);
@@ -190,7 +195,7 @@ impl Waiting {
             .shares
             .iter()
             .enumerate()
-            .filter(|(_, (_, share))| share.stalled_above.is_none())
+            .filter(|(_, (_, share))| !share.is_stalled)
             .max_by_key(|(_, (_, share))| (share.waiting.streams, share.waiting.bytes))?;
         let from = share.last_progress.map_or(since, |at| at.max(since));
         let at = if share.busy > 0 {
@@ -248,15 +253,26 @@ mod tests {
         assert!(waiting.expire(start + STALL / 2 + STALL));
         assert!(!waiting.is_full());
         assert_eq!(waiting.deadline(), None);
-        assert_eq!((waiting.stalled(texts), waiting.stalled(files)), (Some(3), None));
-        // It gets streams again when half of what waited is gone.
+        // It gets streams up to the second limit, and does not keep the channel unread with them.
+        for count in 4..=16 {
+            assert_eq!(waiting.exhausted(texts), None);
+            waiting.enter(texts, ONE);
+            assert_eq!(waiting.shares[0].1.waiting.streams, count);
+        }
+        assert!(!waiting.is_full());
+        assert_eq!(waiting.exhausted(texts), Some(16));
+        assert_eq!(waiting.exhausted(files), None);
+        // The first limit holds again when half of that is left.
+        for left in (3..=15).rev() {
+            waiting.leave(texts, ONE);
+            assert_eq!(waiting.exhausted(texts), None);
+            assert_eq!(waiting.all.streams, 1, "{left} left");
+        }
         waiting.leave(texts, ONE);
-        assert_eq!(waiting.stalled(texts), Some(2));
-        waiting.leave(texts, ONE);
-        assert_eq!(waiting.stalled(texts), None);
-        assert_eq!(waiting.all.streams, 2);
-        waiting.leave(texts, ONE);
-        waiting.leave(files, ONE);
+        assert_eq!(waiting.all.streams, 3);
+        for listener in [texts, texts, files] {
+            waiting.leave(listener, ONE);
+        }
         assert_eq!(waiting.all, Load::default());
         assert!(waiting.shares.is_empty());
     }

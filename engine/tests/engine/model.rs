@@ -308,16 +308,7 @@ impl Side {
                     writing.lost = true;
                 }
                 Event::Readable(_) | Event::Writable(_) | Event::Receipt { .. } => {}
-                Event::IncomingFailed { id: None, .. } => {}
-                Event::IncomingFailed {
-                    id: Some(id),
-                    error,
-                    ..
-                } => {
-                    let reading = self.reading.iter_mut().find(|each| each.id == id).unwrap();
-                    assert_eq!(reading.end, None);
-                    reading.end = Some(Err(error));
-                }
+                Event::IncomingFailed { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
