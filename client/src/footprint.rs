@@ -20,7 +20,13 @@ pub(crate) fn event(event: &Event) -> usize {
         | Event::Updated(participant)
         | Event::Left(participant) => self::participant(&participant.0),
         Event::UnclaimedStream(info) => stream_info(info),
-        Event::Receipt(Receipt { stream, from, .. }) => text(stream.as_str()) + text(from.as_str()),
+        Event::IncomingFailed { info, error: _ } => stream_info(info),
+        Event::Receipt(Receipt {
+            stream,
+            from,
+            reason,
+            ..
+        }) => text(stream.as_str()) + text(from.as_str()) + text(reason),
         Event::Data(message) => user_message(message),
         Event::SipDtmf { from, dtmf } => {
             let SipDtmf { code: _, digit } = dtmf;

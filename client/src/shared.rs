@@ -10,7 +10,9 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
-use lkstream_engine::{Engine, IncomingId, ListenerId, OutgoingId, StreamKind, TopicFilter};
+use lkstream_engine::{
+    Engine, IncomingId, ListenerId, OutgoingId, ReadError, StreamInfo, StreamKind, TopicFilter,
+};
 use lkstream_proto::id::StreamId;
 use lkstream_proto::receipt::Status;
 use tokio::runtime::Handle;
@@ -187,11 +189,7 @@ impl State {
                     self.push_event(Event::UnclaimedStream(info));
                 }
                 Engine::IncomingFailed { id, info, error } => {
-                    // A reader that was handed out says so itself.
-                    if id.is_none_or(|id| self.take_back(id)) {
-                        let info = Arc::unwrap_or_clone(info);
-                        self.events.push(Event::IncomingFailed { info, error });
-                    }
+                    self.incoming_failed(id, info, error);
                 }
                 Engine::Receipt {
                     stream,
@@ -243,6 +241,14 @@ impl State {
             let identity = participant.identity().clone();
             self.engine
                 .participant(identity, participant.capabilities());
+        }
+    }
+
+    /// A stream failed before it was read: that is an event, unless its reader was handed out and says so.
+    fn incoming_failed(&mut self, id: Option<IncomingId>, info: Arc<StreamInfo>, error: ReadError) {
+        if id.is_none_or(|id| self.take_back(id)) {
+            let info = Arc::unwrap_or_clone(info);
+            self.push_event(Event::IncomingFailed { info, error });
         }
     }
 

@@ -83,9 +83,11 @@ async fn handlers_that_take_their_time_get_every_file() {
 async fn a_registration_that_nobody_reads_holds_nobody_for_ever() {
     let server = server().await;
     let (alice, bob) = pair(&server, |bob| {
-        let mut limits = StreamLimits::default();
-        limits.max_waiting = 4;
-        limits.stall_limit = Duration::from_millis(50);
+        let limits = StreamLimits {
+            max_waiting: 4,
+            stall_limit: Duration::from_millis(50),
+            ..StreamLimits::default()
+        };
         bob.texts("forgotten").bytes("files").stream_limits(limits)
     })
     .await;
