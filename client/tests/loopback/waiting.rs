@@ -116,10 +116,7 @@ async fn a_registration_that_nobody_reads_holds_nobody_for_ever() {
     })
     .await;
     assert!(
-        matches!(
-            error,
-            ReadError::Limit(Limit::NotRead { waiting: 16, .. })
-        ),
+        matches!(error, ReadError::Limit(Limit::NotRead { waiting: 16, .. })),
         "{error:?}"
     );
     let receipt = within(late.receipts.next()).await.unwrap();

@@ -87,7 +87,9 @@ pub enum ReadError {
         number: i32,
     },
     /// The header breaks a limit on attributes or attachments; the attributes are left out.
-    #[error("the header has {attributes} attributes and {attachments} attachments, or too large ones")]
+    #[error(
+        "the header has {attributes} attributes and {attachments} attachments, or too large ones"
+    )]
     HeaderTooLarge {
         /// Attributes it carries.
         attributes: usize,

@@ -88,7 +88,10 @@ impl Waiting {
             streams: self.limit.streams.saturating_mul(STALLED_FACTOR),
             bytes: self.limit.bytes.saturating_mul(STALLED_FACTOR),
         };
-        share.waiting.reaches(second).then_some(share.waiting.streams)
+        share
+            .waiting
+            .reaches(second)
+            .then_some(share.waiting.streams)
     }
 
     /// A stream waits.
@@ -177,7 +180,8 @@ impl Waiting {
 
     /// Where a listener's streams are, or would be.
     fn place(&self, listener: ListenerId) -> Result<usize, usize> {
-        self.shares.binary_search_by_key(&listener, |(each, _)| *each)
+        self.shares
+            .binary_search_by_key(&listener, |(each, _)| *each)
     }
 
     fn share(&mut self, listener: ListenerId) -> &mut Share {

@@ -1081,7 +1081,13 @@ fn receipts(packets: &[DataPacket]) -> Vec<(Status, u64)> {
 
 #[test]
 fn receipts_say_accepted_then_complete_or_failed_once() {
-    for outcome in [Some(Outcome::Complete), Some(Outcome::Failed { reason: "no room on the disk".into() }), None] {
+    for outcome in [
+        Some(Outcome::Complete),
+        Some(Outcome::Failed {
+            reason: "no room on the disk".into(),
+        }),
+        None,
+    ] {
         let mut bob = Peer::bob();
         let (id, info) = bob.header(Header {
             attributes: attributes(&[(receipt::ATTRIBUTE, receipt::REQUESTED), ("k", "v")]),
@@ -1094,7 +1100,9 @@ fn receipts_say_accepted_then_complete_or_failed_once() {
         assert_eq!(bob.finished(id), b"abc");
         if let Some(outcome) = outcome.clone() {
             bob.engine.incoming(id).unwrap().confirm(outcome);
-            bob.engine.incoming(id).unwrap().confirm(Outcome::Failed { reason: String::new() });
+            bob.engine.incoming(id).unwrap().confirm(Outcome::Failed {
+                reason: String::new(),
+            });
         }
         bob.engine.incoming(id).unwrap().release(bob.now);
         let status = match outcome {
