@@ -1,7 +1,7 @@
 //! Why a room ended.
 
 use lkstream_engine::Lost;
-use lkstream_proto::participant::DisconnectReason;
+use lkstream_proto::disconnect::DisconnectReason;
 
 use crate::session::End;
 

@@ -66,11 +66,11 @@ pub use lkstream_engine::{
     Attributes, CloseError, Compress, Content, Counters, Limit, Lost, ReadError, RpcCode, RpcError,
     StreamInfo, StreamKind, TextOperation, TopicFilter, UserMessage, WriteError,
 };
+pub use lkstream_proto::disconnect::DisconnectReason;
 pub use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid, StreamId, Topic};
 pub use lkstream_proto::packet::{
     Channel, ChatMessage, SipDtmf, Transcription, TranscriptionSegment,
 };
-pub use lkstream_proto::participant::DisconnectReason;
 pub use options::{ByteOptions, TextOptions};
 pub use participant::{Kind, Participant, State};
 pub use payload::Payload;

@@ -14,8 +14,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::id::{Identity, RoomName, RoomSid};
-use lkstream_proto::participant::{DisconnectReason, ParticipantInfo, ParticipantState};
+use lkstream_proto::participant::{ParticipantInfo, ParticipantState};
 use lkstream_proto::room::{Room as RoomInfo, ServerInfo};
 use lkstream_proto::signal::{
     JoinResponse, LeaveAction, LeaveRequest, ParticipantUpdate, Ping, Request, Response,

@@ -259,7 +259,7 @@ impl Simulation {
     }
 
     /// Everybody is sent away.
-    pub fn close_room(&mut self, reason: lkstream_proto::participant::DisconnectReason) {
+    pub fn close_room(&mut self, reason: lkstream_proto::disconnect::DisconnectReason) {
         let _ = self.room.handle_input(self.now, room::Input::Close(reason));
         self.settle();
     }

@@ -10,11 +10,13 @@
 //! | [`packet`] | `DataPacket` and all it carries |
 //! | [`splice`] | what a server changes in a packet that it forwards, without decoding it |
 //! | [`signal`], [`participant`], [`room`] | the signalling messages a data-only client and server need |
+//! | [`disconnect`] | why sessions end |
 //! | [`join`] | the parameters of a join, as `/rtc/v1` and `/rtc` carry them |
 //! | [`token`] | access tokens |
 //! | [`receipt`] | our own confirmation message |
 //! | [`limits`] | every number that the wire imposes, with its source |
 
+pub mod disconnect;
 pub mod id;
 pub mod join;
 pub mod limits;
@@ -22,6 +24,7 @@ pub mod packet;
 pub mod participant;
 pub mod receipt;
 pub mod room;
+mod schema;
 pub mod signal;
 pub mod splice;
 pub mod token;

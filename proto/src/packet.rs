@@ -4,8 +4,7 @@
 //! [`DataPacket::to_bytes`] writes into one buffer of exactly the right size. The hot path of a
 //! sender, a chunk, has [`encode_chunk`], which copies its content once and allocates once.
 
-mod chunk;
-mod header;
+mod encode;
 mod rpc;
 mod stream;
 mod user;
@@ -18,8 +17,7 @@ mod tests;
 use bytes::Bytes;
 use prost::Message;
 
-pub use chunk::{ChunkFields, encode_chunk};
-pub use header::{ContentFields, HeaderFields};
+pub use encode::{ChunkFields, ContentFields, HeaderFields, encode_chunk};
 pub use rpc::{RpcAck, RpcError, RpcRequest, RpcResponse, RpcResult};
 pub use stream::{
     ByteHeader, Chunk, Compression, Content, Header, OperationType, TextHeader, Trailer,

@@ -7,7 +7,6 @@
 //! bytes gives what changing the decoded packet would have given.
 
 mod change;
-mod schema;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -18,53 +17,10 @@ use bytes::Bytes;
 
 use crate::limits;
 use crate::packet::{DataPacket, DecodeError};
+use crate::schema::{chat_message, chunk, header, packet, text_header, trailer, user};
 use crate::wire::{Content, Field, Fields, Irregular, put_text, text_len};
 use change::Change;
-use schema::PACKET;
 pub use view::{ChunkView, ContentView, HeaderView, TextView};
-
-/// Field numbers that the splice reads or writes (protocol.md §4.1, §5.1).
-mod tag {
-    pub(super) const USER: u32 = 2;
-    pub(super) const IDENTITY: u32 = 4;
-    pub(super) const DESTINATIONS: u32 = 5;
-    pub(super) const CHAT: u32 = 9;
-    pub(super) const HEADER: u32 = 13;
-    pub(super) const CHUNK: u32 = 14;
-    pub(super) const TRAILER: u32 = 15;
-    pub(super) const SEQUENCE: u32 = 16;
-    pub(super) const SID: u32 = 17;
-
-    pub(super) const USER_SID: u32 = 1;
-    pub(super) const USER_DESTINATION_SIDS: u32 = 3;
-    pub(super) const USER_IDENTITY: u32 = 5;
-    pub(super) const USER_DESTINATIONS: u32 = 6;
-    pub(super) const USER_NONCE: u32 = 11;
-
-    pub(super) const CHAT_GENERATED: u32 = 6;
-
-    pub(super) const STREAM_ID: u32 = 1;
-    pub(super) const HEADER_TIMESTAMP: u32 = 2;
-    pub(super) const HEADER_TOPIC: u32 = 3;
-    pub(super) const HEADER_MIME_TYPE: u32 = 4;
-    pub(super) const HEADER_LENGTH: u32 = 5;
-    pub(super) const HEADER_ATTRIBUTES: u32 = 8;
-    pub(super) const TEXT_HEADER: u32 = 9;
-    pub(super) const BYTE_HEADER: u32 = 10;
-    pub(super) const HEADER_INLINE: u32 = 11;
-    pub(super) const HEADER_COMPRESSION: u32 = 12;
-    pub(super) const TEXT_OPERATION: u32 = 1;
-    pub(super) const TEXT_VERSION: u32 = 2;
-    pub(super) const TEXT_REPLY_TO: u32 = 3;
-    pub(super) const TEXT_ATTACHED: u32 = 4;
-    pub(super) const TEXT_GENERATED: u32 = 5;
-    pub(super) const BYTE_NAME: u32 = 1;
-    pub(super) const ENTRY_KEY: u32 = 1;
-    pub(super) const ENTRY_VALUE: u32 = 2;
-    pub(super) const CHUNK_INDEX: u32 = 2;
-    pub(super) const CHUNK_CONTENT: u32 = 3;
-    pub(super) const CHUNK_VERSION: u32 = 4;
-}
 
 /// What kind of value a packet carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,19 +61,19 @@ pub enum ValueKind {
 impl ValueKind {
     fn of(tag: u32) -> Self {
         match tag {
-            tag::USER => Self::User,
-            3 => Self::Speaker,
-            6 => Self::SipDtmf,
-            7 => Self::Transcription,
-            8 => Self::Metrics,
-            tag::CHAT => Self::ChatMessage,
-            10 => Self::RpcRequest,
-            11 => Self::RpcAck,
-            12 => Self::RpcResponse,
-            tag::HEADER => Self::StreamHeader,
-            tag::CHUNK => Self::StreamChunk,
-            tag::TRAILER => Self::StreamTrailer,
-            18 => Self::Encrypted,
+            packet::USER => Self::User,
+            packet::SPEAKER => Self::Speaker,
+            packet::SIP_DTMF => Self::SipDtmf,
+            packet::TRANSCRIPTION => Self::Transcription,
+            packet::METRICS => Self::Metrics,
+            packet::CHAT_MESSAGE => Self::ChatMessage,
+            packet::RPC_REQUEST => Self::RpcRequest,
+            packet::RPC_ACK => Self::RpcAck,
+            packet::RPC_RESPONSE => Self::RpcResponse,
+            packet::STREAM_HEADER => Self::StreamHeader,
+            packet::STREAM_CHUNK => Self::StreamChunk,
+            packet::STREAM_TRAILER => Self::StreamTrailer,
+            packet::ENCRYPTED_PACKET => Self::Encrypted,
             unknown => Self::Unknown(unknown),
         }
     }
@@ -213,7 +169,7 @@ impl PacketView {
     }
 
     fn scan(bytes: Bytes) -> Result<Self, Irregular> {
-        PACKET.check(&bytes)?;
+        packet::SCHEMA.check(&bytes)?;
         let mut view = Self {
             kind: ValueKind::None,
             sequence: 0,
@@ -233,17 +189,17 @@ impl PacketView {
                 inner: end - field.block().len()..end,
             };
             match (field.tag, field.content) {
-                (tag::IDENTITY, _) => view.identity = Some(place),
-                (tag::SID, _) => view.sid = Some(place),
-                (tag::DESTINATIONS, _) => view.has_destinations = true,
-                (tag::SEQUENCE, Content::Number(number)) => {
+                (packet::PARTICIPANT_IDENTITY, _) => view.identity = Some(place),
+                (packet::PARTICIPANT_SID, _) => view.sid = Some(place),
+                (packet::DESTINATION_IDENTITIES, _) => view.has_destinations = true,
+                (packet::SEQUENCE, Content::Number(number)) => {
                     view.sequence = u32::try_from(number).map_err(|_| Irregular)?;
                 }
-                (tag, _) if PACKET.is_choice(tag) => {
+                (tag, _) if packet::SCHEMA.is_choice(tag) => {
                     view.kind = ValueKind::of(tag);
                     view.value = Some(place);
                 }
-                (1, _) => {}
+                (packet::KIND, _) => {}
                 (unknown, _) => {
                     if view.kind == ValueKind::None {
                         view.kind = ValueKind::Unknown(unknown);
@@ -278,16 +234,16 @@ impl PacketView {
     /// Whom it is for: the packet's list, or that of a user packet inside where the first is empty.
     pub fn destination_identities(&self) -> impl Iterator<Item = &str> {
         let (message, tag) = if self.has_destinations {
-            (self.bytes.as_ref(), tag::DESTINATIONS)
+            (self.bytes.as_ref(), packet::DESTINATION_IDENTITIES)
         } else {
-            (self.message(ValueKind::User), tag::USER_DESTINATIONS)
+            (self.message(ValueKind::User), user::DESTINATION_IDENTITIES)
         };
         blocks(message, tag).map(text)
     }
 
     /// Legacy: sessions that a user packet is for (protocol.md §4.3).
     pub fn destination_sids(&self) -> impl Iterator<Item = &str> {
-        blocks(self.message(ValueKind::User), tag::USER_DESTINATION_SIDS).map(text)
+        blocks(self.message(ValueKind::User), user::DESTINATION_SIDS).map(text)
     }
 
     /// Whether it is for everybody but the sender.
@@ -305,20 +261,19 @@ impl PacketView {
 
     /// The stream of a header, chunk or trailer.
     pub fn stream_id(&self) -> Option<&str> {
-        match self.kind {
-            ValueKind::StreamHeader | ValueKind::StreamChunk | ValueKind::StreamTrailer => {
-                let message = self.inner(self.value.as_ref());
-                Some(text(
-                    blocks(message, tag::STREAM_ID).next().unwrap_or_default(),
-                ))
-            }
-            _ => None,
-        }
+        let stream_id = match self.kind {
+            ValueKind::StreamHeader => header::STREAM_ID,
+            ValueKind::StreamChunk => chunk::STREAM_ID,
+            ValueKind::StreamTrailer => trailer::STREAM_ID,
+            _ => return None,
+        };
+        let message = self.inner(self.value.as_ref());
+        Some(text(blocks(message, stream_id).next().unwrap_or_default()))
     }
 
     /// The nonce of a user packet, where it has one (protocol.md §4.3).
     pub fn nonce(&self) -> Option<&[u8]> {
-        blocks(self.message(ValueKind::User), tag::USER_NONCE)
+        blocks(self.message(ValueKind::User), user::NONCE)
             .next()
             .filter(|nonce| !nonce.is_empty())
     }
@@ -336,20 +291,20 @@ impl PacketView {
         let change = match self.kind {
             ValueKind::User => Change::User(value),
             ValueKind::ChatMessage if speaks_for_another => Change::Generated {
-                tag: tag::CHAT,
+                tag: packet::CHAT_MESSAGE,
                 outside: &[],
                 around: 0,
                 message: value,
-                generated: tag::CHAT_GENERATED,
+                generated: chat_message::GENERATED,
             },
             ValueKind::StreamHeader if speaks_for_another => {
-                match blocks(value, tag::TEXT_HEADER).next() {
+                match blocks(value, header::TEXT_HEADER).next() {
                     Some(text_header) => Change::Generated {
-                        tag: tag::HEADER,
+                        tag: packet::STREAM_HEADER,
                         outside: value,
-                        around: tag::TEXT_HEADER,
+                        around: header::TEXT_HEADER,
                         message: text_header,
-                        generated: tag::TEXT_GENERATED,
+                        generated: text_header::GENERATED,
                     },
                     None => Change::None,
                 }
@@ -371,8 +326,8 @@ impl PacketView {
 
         let size = self.bytes.len() - cuts.iter().map(Range::len).sum::<usize>()
             + change.len(self, sender)
-            + text_len(tag::IDENTITY, identity.len())
-            + text_len(tag::SID, sender.sid.len());
+            + text_len(packet::PARTICIPANT_IDENTITY, identity.len())
+            + text_len(packet::PARTICIPANT_SID, sender.sid.len());
         if size > limits::SERVER_PACKET_BYTES {
             return Err(SpliceError::TooLarge {
                 size,
@@ -388,8 +343,8 @@ impl PacketView {
         }
         buf.extend_from_slice(&self.bytes[copied..]);
         change.write(self, sender, &mut buf);
-        put_text(&mut buf, tag::IDENTITY, identity.as_bytes());
-        put_text(&mut buf, tag::SID, sender.sid.as_bytes());
+        put_text(&mut buf, packet::PARTICIPANT_IDENTITY, identity.as_bytes());
+        put_text(&mut buf, packet::PARTICIPANT_SID, sender.sid.as_bytes());
         debug_assert_eq!(buf.len(), size);
         Ok(Bytes::from(buf))
     }
@@ -424,7 +379,7 @@ impl PacketView {
         } else {
             &[]
         };
-        blocks(message, tag::DESTINATIONS)
+        blocks(message, packet::DESTINATION_IDENTITIES)
     }
 
     /// Destinations that stand only in a user packet inside.
@@ -434,7 +389,7 @@ impl PacketView {
         } else {
             self.message(ValueKind::User)
         };
-        blocks(message, tag::USER_DESTINATIONS)
+        blocks(message, user::DESTINATION_IDENTITIES)
     }
 }
 

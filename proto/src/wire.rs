@@ -45,9 +45,14 @@ pub(crate) fn put_text(buf: &mut impl BufMut, tag: u32, text: &[u8]) {
 /// Writes a number field, unless it is zero.
 pub(crate) fn put_number(buf: &mut impl BufMut, tag: u32, value: u64) {
     if value != 0 {
-        encode_key(tag, WireType::Varint, buf);
-        encode_varint(value, buf);
+        put_present_number(buf, tag, value);
     }
+}
+
+/// Writes a number field, also a zero.
+pub(crate) fn put_present_number(buf: &mut impl BufMut, tag: u32, value: u64) {
+    encode_key(tag, WireType::Varint, buf);
+    encode_varint(value, buf);
 }
 
 /// The content of a field.

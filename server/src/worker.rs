@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::id::RoomName;
 use lkstream_proto::packet::Channel;
-use lkstream_proto::participant::DisconnectReason;
 use lkstream_proto::signal::Request;
 use lkstream_proto::token::ApiKeys;
 use lkstream_transport::udp::{ReceiveBatch, Socket};

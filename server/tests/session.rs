@@ -6,8 +6,9 @@ mod support;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::packet::{Channel, DataPacket, UserPacket, Value};
-use lkstream_proto::participant::{DisconnectReason, ParticipantState};
+use lkstream_proto::participant::ParticipantState;
 use lkstream_proto::signal::{LeaveAction, LeaveRequest, Ping, Request, Response, SignalRequest};
 use lkstream_proto::token::ApiKeys;
 use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, Server};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use lkstream::{ConnectError, ConnectErrorKind, ConnectStep, Disconnected, Room};
-use lkstream_proto::participant::{DisconnectReason, ParticipantInfo};
+use lkstream_proto::disconnect::DisconnectReason;
+use lkstream_proto::participant::ParticipantInfo;
 use lkstream_proto::signal::{
     JoinResponse, LeaveRequest, Response, SessionDescription, SignalResponse,
 };

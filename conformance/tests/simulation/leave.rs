@@ -4,7 +4,7 @@ use lkstream::session::End;
 use lkstream_conformance::simulation::{Client, Ending, Pace, Presence, Simulation, Stream, left};
 use lkstream_conformance::wire;
 use lkstream_engine::{Lost, ReadError};
-use lkstream_proto::participant::DisconnectReason;
+use lkstream_proto::disconnect::DisconnectReason;
 
 use super::{assert_finished, is_flushed, millis, noise, run_until_ended, seconds, words};
 

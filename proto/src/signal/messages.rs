@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::participant::{DisconnectReason, ParticipantInfo};
+use crate::disconnect::DisconnectReason;
+use crate::participant::ParticipantInfo;
 use crate::room::{Room, ServerInfo};
 
 /// An SDP with its kind and number.

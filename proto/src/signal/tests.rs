@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::disconnect::DisconnectReason;
 use crate::participant::{
-    Capability, ClientInfo, DisconnectReason, KindDetail, ParticipantInfo, ParticipantKind,
-    ParticipantPermission, ParticipantState, Sdk,
+    Capability, ClientInfo, KindDetail, ParticipantInfo, ParticipantKind, ParticipantPermission,
+    ParticipantState, Sdk,
 };
 use crate::room::{Edition, Room, ServerInfo};
 

@@ -1,6 +1,7 @@
 //! The changes that a splice makes inside the value of a packet.
 
-use super::{PacketView, Sender, regular, tag};
+use super::{PacketView, Sender, regular};
+use crate::schema::{packet, user};
 use crate::wire::{block_len, put_block, put_block_start, put_number, put_text, text_len};
 
 /// What happens to the value of a packet.
@@ -25,10 +26,10 @@ impl Change<'_> {
         match *self {
             Self::None => 0,
             Self::User(user) => {
-                block_len(tag::USER, Self::user_len(user, view, sender))
+                block_len(packet::USER, Self::user_len(user, view, sender))
                     + view
                         .inner_destinations()
-                        .map(|name| block_len(tag::DESTINATIONS, name.len()))
+                        .map(|name| block_len(packet::DESTINATION_IDENTITIES, name.len()))
                         .sum::<usize>()
             }
             Self::Generated {
@@ -49,11 +50,11 @@ impl Change<'_> {
             .filter(|field| stays_in_user(field.tag, view))
             .map(|field| field.whole.len())
             .sum::<usize>()
-            + text_len(tag::USER_SID, sender.sid.len())
-            + text_len(tag::USER_IDENTITY, sender.identity.len())
+            + text_len(user::PARTICIPANT_SID, sender.sid.len())
+            + text_len(user::PARTICIPANT_IDENTITY, sender.identity.len())
             + view
                 .outer_destinations()
-                .map(|name| block_len(tag::USER_DESTINATIONS, name.len()))
+                .map(|name| block_len(user::DESTINATION_IDENTITIES, name.len()))
                 .sum::<usize>()
     }
 
@@ -81,17 +82,17 @@ impl Change<'_> {
         match *self {
             Self::None => {}
             Self::User(user) => {
-                put_block_start(buf, tag::USER, Self::user_len(user, view, sender));
+                put_block_start(buf, packet::USER, Self::user_len(user, view, sender));
                 for field in regular(user).filter(|field| stays_in_user(field.tag, view)) {
                     buf.extend_from_slice(field.whole);
                 }
-                put_text(buf, tag::USER_SID, sender.sid.as_bytes());
-                put_text(buf, tag::USER_IDENTITY, sender.identity.as_bytes());
+                put_text(buf, user::PARTICIPANT_SID, sender.sid.as_bytes());
+                put_text(buf, user::PARTICIPANT_IDENTITY, sender.identity.as_bytes());
                 for name in view.outer_destinations() {
-                    put_block(buf, tag::USER_DESTINATIONS, name);
+                    put_block(buf, user::DESTINATION_IDENTITIES, name);
                 }
                 for name in view.inner_destinations() {
-                    put_block(buf, tag::DESTINATIONS, name);
+                    put_block(buf, packet::DESTINATION_IDENTITIES, name);
                 }
             }
             Self::Generated {
@@ -124,8 +125,8 @@ impl Change<'_> {
 /// Whether a field of a user packet stays as the sender wrote it.
 fn stays_in_user(tag: u32, view: &PacketView) -> bool {
     match tag {
-        tag::USER_SID | tag::USER_IDENTITY => false,
-        tag::USER_DESTINATIONS => !view.has_destinations,
+        user::PARTICIPANT_SID | user::PARTICIPANT_IDENTITY => false,
+        user::DESTINATION_IDENTITIES => !view.has_destinations,
         _ => true,
     }
 }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{PacketView, ValueKind, blocks, regular, tag, text};
+use super::{PacketView, ValueKind, blocks, regular, text};
+use crate::schema::{attribute, byte_header, chunk, header, text_header};
 use crate::wire::Content;
 
 /// A chunk in a packet.
@@ -70,12 +71,12 @@ pub struct TextView<'a> {
 impl<'a> HeaderView<'a> {
     /// Keys and values of the attributes as they come; of a key that comes twice the last counts.
     pub fn attributes(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        blocks(self.attributes, tag::HEADER_ATTRIBUTES).map(|entry| {
+        blocks(self.attributes, header::ATTRIBUTES).map(|entry| {
             let mut pair = ("", "");
             for field in regular(entry) {
                 match field.tag {
-                    tag::ENTRY_KEY => pair.0 = text(field.block()),
-                    tag::ENTRY_VALUE => pair.1 = text(field.block()),
+                    attribute::KEY => pair.0 = text(field.block()),
+                    attribute::VALUE => pair.1 = text(field.block()),
                     _ => {}
                 }
             }
@@ -87,7 +88,7 @@ impl<'a> HeaderView<'a> {
 impl<'a> TextView<'a> {
     /// Byte streams that belong to the text.
     pub fn attached_stream_ids(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        blocks(self.message, tag::TEXT_ATTACHED).map(text)
+        blocks(self.message, text_header::ATTACHED_STREAM_IDS).map(text)
     }
 
     fn of(message: &'a [u8]) -> TextView<'a> {
@@ -101,12 +102,14 @@ impl<'a> TextView<'a> {
         for field in regular(message) {
             match (field.tag, field.content) {
                 // Protobuf cuts a number to the width of its field.
-                (tag::TEXT_OPERATION, Content::Number(operation)) => {
+                (text_header::OPERATION_TYPE, Content::Number(operation)) => {
                     view.operation_type = operation as i32
                 }
-                (tag::TEXT_VERSION, Content::Number(version)) => view.version = version as i32,
-                (tag::TEXT_REPLY_TO, Content::Block(id)) => view.reply_to_stream_id = text(id),
-                (tag::TEXT_GENERATED, Content::Number(generated)) => {
+                (text_header::VERSION, Content::Number(version)) => view.version = version as i32,
+                (text_header::REPLY_TO_STREAM_ID, Content::Block(id)) => {
+                    view.reply_to_stream_id = text(id)
+                }
+                (text_header::GENERATED, Content::Number(generated)) => {
                     view.generated = generated != 0
                 }
                 _ => {}
@@ -130,12 +133,12 @@ impl PacketView {
         };
         for field in regular(self.message(ValueKind::StreamChunk)) {
             match (field.tag, field.content) {
-                (tag::STREAM_ID, Content::Block(id)) => chunk.stream_id = text(id),
-                (tag::CHUNK_INDEX, Content::Number(index)) => chunk.chunk_index = index,
-                (tag::CHUNK_CONTENT, Content::Block(content)) => {
+                (chunk::STREAM_ID, Content::Block(id)) => chunk.stream_id = text(id),
+                (chunk::CHUNK_INDEX, Content::Number(index)) => chunk.chunk_index = index,
+                (chunk::CONTENT, Content::Block(content)) => {
                     chunk.content = self.bytes.slice_ref(content);
                 }
-                (tag::CHUNK_VERSION, Content::Number(version)) => chunk.version = version as i32,
+                (chunk::VERSION, Content::Number(version)) => chunk.version = version as i32,
                 _ => {}
             }
         }
@@ -161,27 +164,31 @@ impl PacketView {
         };
         for field in regular(message) {
             match (field.tag, field.content) {
-                (tag::STREAM_ID, Content::Block(id)) => header.stream_id = text(id),
-                (tag::HEADER_TIMESTAMP, Content::Number(timestamp)) => {
+                (header::STREAM_ID, Content::Block(id)) => header.stream_id = text(id),
+                (header::TIMESTAMP, Content::Number(timestamp)) => {
                     header.timestamp = timestamp as i64
                 }
-                (tag::HEADER_TOPIC, Content::Block(topic)) => header.topic = text(topic),
-                (tag::HEADER_MIME_TYPE, Content::Block(mime_type)) => {
+                (header::TOPIC, Content::Block(topic)) => header.topic = text(topic),
+                (header::MIME_TYPE, Content::Block(mime_type)) => {
                     header.mime_type = text(mime_type)
                 }
-                (tag::HEADER_LENGTH, Content::Number(length)) => header.total_length = Some(length),
-                (tag::HEADER_ATTRIBUTES, _) => header.attributes = message,
-                (tag::TEXT_HEADER, Content::Block(message)) => {
+                (header::TOTAL_LENGTH, Content::Number(length)) => {
+                    header.total_length = Some(length)
+                }
+                (header::ATTRIBUTES, _) => header.attributes = message,
+                (header::TEXT_HEADER, Content::Block(message)) => {
                     header.content = Some(ContentView::Text(TextView::of(message)));
                 }
-                (tag::BYTE_HEADER, Content::Block(message)) => {
-                    let name = blocks(message, tag::BYTE_NAME).next().unwrap_or_default();
+                (header::BYTE_HEADER, Content::Block(message)) => {
+                    let name = blocks(message, byte_header::NAME)
+                        .next()
+                        .unwrap_or_default();
                     header.content = Some(ContentView::Bytes { name: text(name) });
                 }
-                (tag::HEADER_INLINE, Content::Block(content)) => {
+                (header::INLINE_CONTENT, Content::Block(content)) => {
                     header.inline_content = Some(self.bytes.slice_ref(content));
                 }
-                (tag::HEADER_COMPRESSION, Content::Number(compression)) => {
+                (header::COMPRESSION, Content::Number(compression)) => {
                     header.compression = compression as i32
                 }
                 _ => {}

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::id::Identity;
-use lkstream_proto::participant::{DisconnectReason, ParticipantState};
+use lkstream_proto::participant::ParticipantState;
 use lkstream_proto::signal::{LeaveAction, LeaveRequest, Response};
 
 use super::log::Slot;

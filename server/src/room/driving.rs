@@ -1,9 +1,9 @@
 //! The inputs and outputs of a room.
 
 use bytes::Bytes;
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::id::ParticipantSid;
 use lkstream_proto::packet::Channel;
-use lkstream_proto::participant::DisconnectReason;
 use lkstream_proto::signal::Request;
 
 use super::MemberId;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lkstream_engine::delivery::Duplicates;
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::id::{Identity, ParticipantSid};
-use lkstream_proto::participant::{DisconnectReason, ParticipantInfo, ParticipantKind};
+use lkstream_proto::participant::{ParticipantInfo, ParticipantKind};
 
 use super::MemberId;
 use super::departure::Departure;

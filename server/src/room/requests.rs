@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::limits as wire;
-use lkstream_proto::participant::DisconnectReason;
 use lkstream_proto::signal::{
     Echo, Pong, Request, RequestReason, RequestResponse, Response, Scenario, UpdateMetadata,
 };

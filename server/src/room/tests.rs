@@ -10,8 +10,9 @@ mod routing;
 mod signalling;
 
 use super::*;
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::packet::{DataPacket, UserPacket, Value};
-use lkstream_proto::participant::{DisconnectReason, ParticipantPermission};
+use lkstream_proto::participant::ParticipantPermission;
 use lkstream_proto::signal::Request;
 
 /// A room on virtual time, and what its driver would do.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::limits;
-use lkstream_proto::participant::{ClientInfo, DisconnectReason};
+use lkstream_proto::participant::ClientInfo;
 use lkstream_proto::signal::{Request, Response, SessionDescription, SignalResponse};
 use lkstream_transport::{Credentials, IceMode, Peer, PeerConfig, SdpError};
 

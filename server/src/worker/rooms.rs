@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Instant, SystemTime};
 
 use axum::http::StatusCode;
+use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::id::{Identity, RoomName, RoomSid};
-use lkstream_proto::participant::DisconnectReason;
 
 use super::Worker;
 use super::connection::{Key, LeaverBuffers};

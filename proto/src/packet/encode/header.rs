@@ -1,13 +1,18 @@
-//! The fast path of a sender: a header packet from borrowed fields, in one allocation.
+//! A header packet from borrowed fields, in one allocation.
 
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes};
 
-use super::{ChunkFields, Compression};
+use super::ChunkFields;
 use crate::id::StreamId;
+use crate::packet::Compression;
+#[cfg(doc)]
+use crate::packet::DataPacket;
+use crate::schema::{attribute, byte_header, header, packet, text_header};
 use crate::wire::{
-    block_len, number_len, put_block, put_block_start, put_number, put_text, text_len,
+    block_len, number_len, put_block, put_block_start, put_number, put_present_number, put_text,
+    text_len,
 };
 
 /// Everything of a header packet.
@@ -66,23 +71,23 @@ impl ContentFields<'_> {
                 attached_stream_ids,
                 generated,
             } => {
-                number_len(1, signed(*operation_type))
-                    + number_len(2, signed(*version))
-                    + text_len(3, reply_to_stream_id.len())
+                number_len(text_header::OPERATION_TYPE, signed(*operation_type))
+                    + number_len(text_header::VERSION, signed(*version))
+                    + text_len(text_header::REPLY_TO_STREAM_ID, reply_to_stream_id.len())
                     + attached_stream_ids
                         .iter()
-                        .map(|id| block_len(4, id.as_str().len()))
+                        .map(|id| block_len(text_header::ATTACHED_STREAM_IDS, id.as_str().len()))
                         .sum::<usize>()
-                    + number_len(5, u64::from(*generated))
+                    + number_len(text_header::GENERATED, u64::from(*generated))
             }
-            ContentFields::Bytes { name } => text_len(1, name.len()),
+            ContentFields::Bytes { name } => text_len(byte_header::NAME, name.len()),
         }
     }
 
     fn tag(&self) -> u32 {
         match self {
-            ContentFields::Text { .. } => 9,
-            ContentFields::Bytes { .. } => 10,
+            ContentFields::Text { .. } => header::TEXT_HEADER,
+            ContentFields::Bytes { .. } => header::BYTE_HEADER,
         }
     }
 
@@ -96,15 +101,23 @@ impl ContentFields<'_> {
                 attached_stream_ids,
                 generated,
             } => {
-                put_number(buf, 1, signed(*operation_type));
-                put_number(buf, 2, signed(*version));
-                put_text(buf, 3, reply_to_stream_id.as_bytes());
+                put_number(buf, text_header::OPERATION_TYPE, signed(*operation_type));
+                put_number(buf, text_header::VERSION, signed(*version));
+                put_text(
+                    buf,
+                    text_header::REPLY_TO_STREAM_ID,
+                    reply_to_stream_id.as_bytes(),
+                );
                 for id in *attached_stream_ids {
-                    put_block(buf, 4, id.as_str().as_bytes());
+                    put_block(
+                        buf,
+                        text_header::ATTACHED_STREAM_IDS,
+                        id.as_str().as_bytes(),
+                    );
                 }
-                put_number(buf, 5, u64::from(*generated));
+                put_number(buf, text_header::GENERATED, u64::from(*generated));
             }
-            ContentFields::Bytes { name } => put_text(buf, 1, name.as_bytes()),
+            ContentFields::Bytes { name } => put_text(buf, byte_header::NAME, name.as_bytes()),
         }
     }
 }
@@ -115,36 +128,36 @@ fn signed(number: i32) -> u64 {
 }
 
 fn entry_len(key: &str, value: &str) -> usize {
-    text_len(1, key.len()) + text_len(2, value.len())
+    text_len(attribute::KEY, key.len()) + text_len(attribute::VALUE, value.len())
 }
 
 impl HeaderFields<'_> {
     fn header_size(&self) -> usize {
-        text_len(1, self.envelope.stream_id.len())
-            + number_len(2, self.timestamp as u64)
-            + text_len(3, self.topic.len())
-            + text_len(4, self.mime_type.len())
+        text_len(header::STREAM_ID, self.envelope.stream_id.len())
+            + number_len(header::TIMESTAMP, self.timestamp as u64)
+            + text_len(header::TOPIC, self.topic.len())
+            + text_len(header::MIME_TYPE, self.mime_type.len())
             + self
                 .total_length
-                .map_or(0, |length| number_len(5, length.max(1)))
+                .map_or(0, |length| number_len(header::TOTAL_LENGTH, length.max(1)))
             + self
                 .attributes
                 .iter()
-                .map(|(key, value)| block_len(8, entry_len(key, value)))
+                .map(|(key, value)| block_len(header::ATTRIBUTES, entry_len(key, value)))
                 .sum::<usize>()
             + block_len(self.content.tag(), self.content.len())
-            + self
-                .inline_content
-                .map_or(0, |content| block_len(11, content.len()))
-            + number_len(12, signed(self.compression as i32))
+            + self.inline_content.map_or(0, |content| {
+                block_len(header::INLINE_CONTENT, content.len())
+            })
+            + number_len(header::COMPRESSION, signed(self.compression as i32))
     }
 
     /// Bytes of the encoded packet.
     pub fn size(&self) -> usize {
-        block_len(13, self.header_size()) + self.envelope.envelope_len()
+        block_len(packet::STREAM_HEADER, self.header_size()) + self.envelope.envelope_len()
     }
 
-    /// Encodes the packet: the same bytes as [`super::DataPacket::to_bytes`] makes of it.
+    /// Encodes the packet: the same bytes as [`DataPacket::to_bytes`] makes of it.
     pub fn to_bytes(&self) -> Bytes {
         let mut buf = Vec::with_capacity(self.size());
         self.put(&mut buf);
@@ -154,27 +167,25 @@ impl HeaderFields<'_> {
     /// Writes what [`to_bytes`](HeaderFields::to_bytes) makes, [`size`](HeaderFields::size) bytes,
     /// into `buf`.
     pub fn put(&self, buf: &mut impl BufMut) {
-        put_block_start(buf, 13, self.header_size());
-        put_text(buf, 1, self.envelope.stream_id.as_bytes());
-        put_number(buf, 2, self.timestamp as u64);
-        put_text(buf, 3, self.topic.as_bytes());
-        put_text(buf, 4, self.mime_type.as_bytes());
-        match self.total_length {
+        put_block_start(buf, packet::STREAM_HEADER, self.header_size());
+        put_text(buf, header::STREAM_ID, self.envelope.stream_id.as_bytes());
+        put_number(buf, header::TIMESTAMP, self.timestamp as u64);
+        put_text(buf, header::TOPIC, self.topic.as_bytes());
+        put_text(buf, header::MIME_TYPE, self.mime_type.as_bytes());
+        if let Some(length) = self.total_length {
             // It has presence: a zero is written, too.
-            Some(0) => buf.put_slice(&[5 << 3, 0]),
-            Some(length) => put_number(buf, 5, length),
-            None => {}
+            put_present_number(buf, header::TOTAL_LENGTH, length);
         }
         for (key, value) in self.attributes {
-            put_block_start(buf, 8, entry_len(key, value));
-            put_text(buf, 1, key.as_bytes());
-            put_text(buf, 2, value.as_bytes());
+            put_block_start(buf, header::ATTRIBUTES, entry_len(key, value));
+            put_text(buf, attribute::KEY, key.as_bytes());
+            put_text(buf, attribute::VALUE, value.as_bytes());
         }
         self.content.put(buf);
         if let Some(content) = self.inline_content {
-            put_block(buf, 11, content);
+            put_block(buf, header::INLINE_CONTENT, content);
         }
-        put_number(buf, 12, signed(self.compression as i32));
+        put_number(buf, header::COMPRESSION, signed(self.compression as i32));
         self.envelope.put_envelope(buf);
     }
 }
