@@ -151,6 +151,11 @@ impl Endpoint {
         .await
     }
 
+    /// Another handle to its socket: what is sent through it comes from the endpoint's address.
+    pub fn socket(&self) -> std::io::Result<std::net::UdpSocket> {
+        self.socket.try_clone_std()
+    }
+
     /// A failure with what the peer has seen.
     #[must_use]
     pub fn failure(&self, what: &str) -> Failure {

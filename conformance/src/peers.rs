@@ -1,7 +1,7 @@
 //! The official peers and our own binaries, started the same way: a room server is a [`Site`], a participant a
 //! [`Process`] that visits it. They run on the loopback or on any other [`Host`]. `ci/peers` installs what is official.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::browser::{Browser, Launch, Page};
 use crate::host::Host;
-use crate::process::{DEADLINE, Events, Failure, Process};
+use crate::process::{DEADLINE, Events, Failure, Process, ResourceLimits, Tied};
 
 /// The Python SDK's version.
 pub const PYTHON_SDK: &str = "1.2.1";
@@ -80,6 +80,10 @@ fn free_ports(address: Ipv4Addr) -> std::io::Result<(u16, u16, u16)> {
 pub struct Site {
     /// Its WebSocket URL.
     pub url: String,
+    /// Where it takes HTTP.
+    pub http: SocketAddr,
+    /// Where it takes ICE over UDP.
+    pub rtc: SocketAddr,
     server: Process,
     _folder: Option<tempfile::TempDir>,
 }
@@ -92,20 +96,36 @@ impl Site {
 
     /// `lkstream serve` on this host.
     pub fn ours_on(host: &Host) -> Result<Self, Failure> {
-        let command = host
-            .program(lkstream()?)
+        Self::serve(host, host.program(lkstream()?))
+    }
+
+    /// `lkstream serve` on the loopback with these limits.
+    pub fn ours_limited(limits: ResourceLimits) -> Result<Self, Failure> {
+        let host = Host::loopback();
+        Self::serve(&host, host.program(lkstream()?).limited(limits))
+    }
+
+    fn serve(host: &Host, program: Tied) -> Result<Self, Failure> {
+        let command = program
             .with(["serve", "--json", "--bind", &host.address().to_string()])
             .with(["--port", "0", "--rtc-port", "0"])
             .with(["--keys", &format!("{KEY}: {SECRET}")]);
         let mut server = Process::spawn("lkstream serve", &command, Events::Output)?;
         let listening = server.expect("listening")?;
-        match listening["url"].as_str() {
-            Some(url) => Ok(Self {
+        let port = |name: &str| {
+            listening[name]
+                .as_u64()
+                .and_then(|port| u16::try_from(port).ok())
+        };
+        match (listening["url"].as_str(), port("port"), port("rtc_port")) {
+            (Some(url), Some(http), Some(rtc)) => Ok(Self {
                 url: url.to_owned(),
+                http: (host.address(), http).into(),
+                rtc: (host.address(), rtc).into(),
                 server,
                 _folder: None,
             }),
-            None => Err(server.failure("says no url")),
+            _ => Err(server.failure("does not say where it listens")),
         }
     }
 
@@ -140,6 +160,8 @@ impl Site {
                 Ok(()) => {
                     return Ok(Self {
                         url: format!("ws://{address}:{http}"),
+                        http: (address, http).into(),
+                        rtc: (address, rtc).into(),
                         server,
                         _folder: Some(folder),
                     });
@@ -197,6 +219,12 @@ impl Site {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.server.id()
+    }
+
+    /// The server's process.
+    #[must_use]
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.server
     }
 
     /// A failure with the server's log.

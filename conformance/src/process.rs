@@ -193,6 +193,23 @@ impl Process {
         self.child.id()
     }
 
+    /// The most memory that the process had resident at one time so far, in bytes.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> Result<u64, Failure> {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(path)?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        match peak {
+            Some(kilobytes) => Ok(kilobytes.parse::<u64>()? * 1024),
+            None => Err(self.failure("is gone")),
+        }
+    }
+
     /// Whether the process has not ended yet.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -316,6 +333,16 @@ struct Program {
     arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
     namespace: Option<std::path::PathBuf>,
+    limits: Option<ResourceLimits>,
+}
+
+/// What the system gives a process at most, as a small container would have it (setrlimit(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceLimits {
+    /// Bytes of address space.
+    pub address_space: u64,
+    /// Files and sockets open at a time.
+    pub open_files: u64,
 }
 
 impl Tied {
@@ -326,7 +353,15 @@ impl Tied {
             arguments: Vec::new(),
             variables: Vec::new(),
             namespace: None,
+            limits: None,
         })
+    }
+
+    /// Runs it with these limits.
+    #[must_use]
+    pub fn limited(mut self, limits: ResourceLimits) -> Self {
+        self.0.limits = Some(limits);
+        self
     }
 
     /// Runs it inside the network namespace behind this path, which needs root.
@@ -366,6 +401,12 @@ impl Program {
         let setpriv = std::path::Path::new("/usr/bin/setpriv");
         if cfg!(target_os = "linux") && setpriv.exists() {
             words.extend([setpriv.into(), "--pdeathsig".into(), "KILL".into()]);
+        }
+        if let Some(limits) = self.limits {
+            // The safe way to set them: a shell that replaces itself.
+            let (kilobytes, files) = (limits.address_space / 1024, limits.open_files);
+            let script = format!("ulimit -v {kilobytes} && ulimit -n {files} && exec \"$@\"");
+            words.extend(["/bin/sh".into(), "-c".into(), script.into(), "sh".into()]);
         }
         words.push(self.path.clone().into_os_string());
         // Each of them replaces itself by the next, so the process keeps its id.
