@@ -16,6 +16,11 @@ pub const PACKET_BYTES: usize = 64_000;
 /// which it also announces as `a=max-message-size` (protocol.md §3.8, §10.2).
 pub const SERVER_PACKET_BYTES: usize = 65_535;
 
+/// Bytes of a message that a client must be able to take to be in a room: a chunk, a header or a remote call, each with
+/// what is around it (protocol.md §5.2, §6). Clients say what they take as `a=max-message-size`, official ones 64 KiB
+/// and more.
+pub const CLIENT_MESSAGE_BYTES: usize = 16_384;
+
 /// Bytes of the argument or result of a remote call as a packet, at most (protocol.md §6).
 pub const RPC_PAYLOAD_BYTES: usize = 15_360;
 

@@ -122,9 +122,13 @@ pub(crate) fn admit(
         .room_config
         .as_ref()
         .and_then(|config| config.get("metadata")?.as_str())
-        .filter(|metadata| metadata.len() <= limits::METADATA_BYTES)
         .unwrap_or_default()
         .to_owned();
+    at_most(
+        "metadata of the room",
+        &room_metadata,
+        limits::METADATA_BYTES,
+    )?;
     Ok(Admission {
         room,
         names_room: !video.room.is_empty(),

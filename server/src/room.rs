@@ -44,7 +44,7 @@ use lkstream_proto::room::Room as RoomInfo;
 use lkstream_proto::signal::{JoinResponse, Response, SignalResponse};
 
 pub use departure::Departure;
-pub use driving::{Input, Output};
+pub use driving::{Input, Loss, Output};
 pub use joining::{JoinError, Joining, Options, server_info};
 pub use limits::Limits;
 pub use resume::ResumeError;

@@ -39,6 +39,8 @@ pub struct Stats {
     pub contested_datagrams: u64,
     /// UDP datagrams that the system would not send.
     pub unsent_datagrams: u64,
+    /// Lossy packets that a subscriber's transport did not take.
+    pub lossy_unsent: u64,
     /// Offers and candidates that were refused.
     pub bad_descriptions: u64,
     /// Connections closed since the transport failed on what they sent.

@@ -34,7 +34,7 @@ use crate::journal::Journal;
 use crate::link::Queue;
 use crate::room::{self, Departure, Input, MemberId, Output};
 use crate::stats::Stats;
-use connection::{Connection, Key};
+use connection::{Connection, Drops, Key};
 use demux::{Demux, Stray};
 use rooms::{RoomKey, Rooms};
 use timers::{Timer, Timers};
@@ -364,6 +364,13 @@ impl Worker {
                         self.link_lost(now, id);
                     }
                 }
+                Output::Lost { member, loss } => {
+                    let room = hosted.room.name().as_str();
+                    let identity = hosted.room.participant(member).map(|it| &it.identity);
+                    self.options.journal.say("losses", |more| {
+                        tracing::info!(?room, ?identity, more, "{loss}");
+                    });
+                }
                 Output::Packets(member) | Output::Accepting(member) => {
                     if let Some(key) = hosted.members.get(&member).copied() {
                         self.touch(key);
@@ -384,8 +391,12 @@ impl Worker {
                 } => {
                     if let Some(key) = hosted.members.remove(&member) {
                         let room = hosted.room.name().as_str();
+                        let claims = self.connections.get(&key).map(|it| &it.claims);
+                        let identity = claims.map(|claims| claims.participant_identity());
                         self.options.journal.say("leaves", |more| {
-                            tracing::info!(?room, sid = sid.as_str(), ?reason, more, "left");
+                            let (identity, sid) =
+                                (identity.as_ref().map(|it| it.as_str()), sid.as_str());
+                            tracing::info!(?room, ?identity, sid, ?reason, more, "left");
                         });
                         self.hang_up(now, key);
                     }
@@ -406,8 +417,9 @@ impl Worker {
         }
         if let Some(hosted) = self.rooms.get_mut(connection.room) {
             hosted.buffers.bytes -= connection.kept_bytes;
-            self.stats.leaver_messages += connection.kept.len() as u64;
         }
+        let kept = connection.kept.len() as u64;
+        self.note_leaver_messages(connection.claims.participant_identity().as_str(), kept);
         // The link's task writes what waits and closes when the sender is dropped.
         if let Some(link) = connection.link.take() {
             self.links.remove(&link.id);
@@ -429,6 +441,59 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn note_leaver_messages(&mut self, identity: &str, dropped: u64) {
+        if dropped == 0 {
+            return;
+        }
+        self.stats.leaver_messages += dropped;
+        self.options.journal.say("messages of leavers", |more| {
+            tracing::info!(
+                ?identity,
+                dropped,
+                more,
+                "messages of a leaver were dropped: the others are too far behind"
+            );
+        });
+    }
+
+    /// Counts what was dropped in a turn, and says so.
+    fn note_drops(&mut self, key: Key, late: u64, others: u64, drops: &Drops) {
+        if late + others + drops.refused + drops.discarded + drops.lossy == 0 {
+            return;
+        }
+        let Some(connection) = self.connections.get(&key) else {
+            return;
+        };
+        let identity = connection.claims.participant_identity();
+        let identity = identity.as_str();
+        let journal = &self.options.journal;
+        if let Some(refusal) = &drops.refusal {
+            journal.say("refused packets", |more| {
+                let refused = drops.refused;
+                tracing::info!(?identity, refused, %refusal, more, "packets of a participant were dropped");
+            });
+        }
+        if let Some(error) = &drops.error {
+            journal.say("discarded packets", |more| {
+                let dropped = drops.discarded;
+                tracing::warn!(?identity, dropped, %error, more, "reliable packets did not go to a participant");
+            });
+        }
+        if others > 0 {
+            self.stats.other_messages += others;
+            journal.say("other channels", |more| {
+                tracing::info!(
+                    ?identity,
+                    others,
+                    more,
+                    "messages on other channels than those of data packets were dropped"
+                );
+            });
+        }
+        self.stats.lossy_unsent += drops.lossy;
+        self.note_leaver_messages(identity, late);
     }
 
     fn touch(&mut self, key: Key) {
@@ -586,10 +651,12 @@ impl Worker {
             return;
         };
         connection.handle_events(now, &mut hosted.room);
-        self.stats.leaver_messages += connection.drop_late(now);
-        let mut again = connection.read(now, &mut hosted.room, &mut hosted.buffers);
-        self.stats.other_messages += connection.read_others();
-        connection.fill(now, &mut hosted.room);
+        let mut drops = Drops::default();
+        let late = connection.drop_late(now);
+        let mut again = connection.read(now, &mut hosted.room, &mut hosted.buffers, &mut drops);
+        let others = connection.read_others();
+        connection.fill(now, &mut hosted.room, &mut drops);
+        self.note_drops(key, late, others, &drops);
         self.carry_out(now, room_key);
         let Some(connection) = self.connections.get_mut(&key) else {
             return;

@@ -7,11 +7,15 @@ mod support;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use lkstream_proto::disconnect::DisconnectReason;
+use lkstream_proto::join::Join;
 use lkstream_proto::packet::{Channel, DataPacket, UserPacket, Value};
 use lkstream_proto::participant::ParticipantState;
+use lkstream_proto::signal::SessionDescription;
 use lkstream_proto::signal::{LeaveAction, LeaveRequest, Ping, Request, Response, SignalRequest};
 use lkstream_proto::token::ApiKeys;
 use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, Server};
+use lkstream_transport::{Certificate, ChannelConfig, Credentials, Peer, PeerConfig};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use support::participant::{Participant, dial, until_both};
 use support::{claims, join_query, server, sign, token, within};
@@ -593,4 +597,70 @@ async fn channels_of_one_label_are_one() {
     })
     .await;
     assert_eq!(server.stats().await.participants, 2);
+}
+
+#[tokio::test]
+async fn a_packet_that_a_subscriber_cannot_take_costs_nobody_else_anything() {
+    let server = server().await;
+    let mut alice = Participant::join(&server, &token("alice", "room")).await;
+    let mut bob = Participant::join(&server, &token("bob", "room")).await;
+    let mut small = Participant::join_with(&server, &token("small", "room"), |config| {
+        config.max_message_size = 16_384;
+    })
+    .await;
+    alice
+        .until("all ACTIVE", |it| {
+            ["bob", "small"]
+                .iter()
+                .all(|who| states(it, who).contains(&ParticipantState::Active))
+        })
+        .await;
+    for (sequence, bytes) in [(1, 20_000), (2, 10)] {
+        alice
+            .send(Channel::Reliable, &user(sequence, vec![0; bytes].into()))
+            .await;
+    }
+    until_both(&mut alice, &mut bob, "both packets", |_, bob| {
+        bob.packets.len() == 2
+    })
+    .await;
+    small
+        .until("the small packet", |it| !it.packets.is_empty())
+        .await;
+    assert_eq!(small.packets[0].1.sequence, 2);
+    assert_eq!(server.stats().await.packets.discarded, 1);
+}
+
+#[tokio::test]
+async fn one_that_could_not_take_streams_is_refused() {
+    let server = server().await;
+    let mut config = PeerConfig::new(
+        Arc::new(Certificate::generate().unwrap()),
+        Credentials::from_random(std::array::from_fn(|_| rand::random())),
+    );
+    config.max_message_size = 16_383;
+    config.channels = vec![ChannelConfig::reliable("_reliable")];
+    let (_peer, sdp) = Peer::offer(std::time::Instant::now(), config).unwrap();
+    let mut join = Join::new(support::client_info());
+    join.offer = Some(SessionDescription {
+        r#type: "offer".to_owned(),
+        sdp,
+        id: 1,
+        ..SessionDescription::default()
+    });
+    let url = format!(
+        "{}/rtc/v1?{}&access_token={}",
+        server.url(),
+        join.to_query(),
+        token("small", "room")
+    );
+    let stream = tokio::net::TcpStream::connect(server.addr()).await.unwrap();
+    let refused = tokio_tungstenite::client_async(url, stream).await;
+    let Err(tokio_tungstenite::tungstenite::Error::Http(answer)) = refused else {
+        panic!("it is let in");
+    };
+    assert_eq!(answer.status(), 400);
+    let body = String::from_utf8(answer.into_body().unwrap_or_default()).unwrap();
+    assert!(body.contains("a=max-message-size is 16383"), "{body}");
+    assert_eq!(server.stats().await.rooms, 0);
 }

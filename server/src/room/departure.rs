@@ -10,7 +10,7 @@ use lkstream_proto::signal::{LeaveAction, LeaveRequest, Response};
 
 use super::log::Slot;
 use super::member::{Leaving, Link, Phase};
-use super::{MemberId, Output, Room};
+use super::{Loss, MemberId, Output, Room};
 
 /// Why and how a participant is sent away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,8 @@ impl Room {
     pub(super) fn depart(&mut self, now: Instant, id: MemberId, departure: Departure) {
         if departure == Departure::stalled() && self.is_cut_for_stalling(now, id) {
             self.stats.cut_stalled += 1;
+            let loss = Loss::Stalled;
+            self.outputs.push_back(Output::Lost { member: id, loss });
         }
         if !self.begin_leaving(now, id, departure.reason, Audience::Others) {
             return;

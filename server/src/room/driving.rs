@@ -84,6 +84,24 @@ pub enum Input {
     Close(DisconnectReason),
 }
 
+/// Why something that waited for a participant was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Loss {
+    /// It took nothing for [`Limits::cut_after`](super::Limits::cut_after). It is cut and joins anew.
+    #[error("cut, since it took nothing of what waits for it")]
+    Stalled,
+    /// More waited than may. It is cut and joins anew.
+    #[error("cut, since more waits for it than may")]
+    Overrun,
+    /// It had no open channel yet: as if it had joined later.
+    #[error("packets from before its channel was open were dropped")]
+    Skipped,
+    /// It had not heard yet that the sender came when that was announced as gone.
+    #[error("packets of a leaver were dropped that it had not heard of")]
+    Unannounced,
+}
+
 /// What the driver has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,6 +116,13 @@ pub enum Output {
         to: MemberId,
         /// One WebSocket binary message.
         message: Bytes,
+    },
+    /// Something that waited for it was dropped: for the log.
+    Lost {
+        /// Whose.
+        member: MemberId,
+        /// Why.
+        loss: Loss,
     },
     /// It does not read its answers: close its signal link, and say [`Input::LinkLost`]. It may resume.
     CloseLink(MemberId),

@@ -10,7 +10,7 @@ use lkstream_proto::splice::{Attribution, PacketView, Sender, SpliceError, Value
 use super::departure::Departure;
 use super::log::{Audience, First, Slot};
 use super::member::{Link, Phase};
-use super::{MemberId, Room};
+use super::{Loss, MemberId, Output, Room};
 
 /// A brake's threshold falls to this part of it when the room's logs are half full.
 const TIGHT_BRAKE: usize = 16;
@@ -344,7 +344,7 @@ impl Room {
         if let Some(member) = self.at_mut(publisher) {
             member.braked = false;
             let id = member.id;
-            self.outputs.push_back(super::Output::Accepting(id));
+            self.outputs.push_back(Output::Accepting(id));
         }
     }
 
@@ -424,6 +424,8 @@ impl Room {
             let (id, open) = (victim.id, victim.reliable_open);
             if open {
                 self.stats.cut_overrun += 1;
+                let loss = Loss::Overrun;
+                self.outputs.push_back(Output::Lost { member: id, loss });
                 self.depart(now, id, Departure::overrun());
             } else {
                 self.skip(now, id.slot);
@@ -435,6 +437,10 @@ impl Room {
     /// any stream, so it sees no gap.
     pub(super) fn skip(&mut self, now: Instant, slot: Slot) {
         self.stats.joiners_skipped += 1;
+        if let Some(member) = self.at(slot).map(|member| member.id) {
+            let loss = Loss::Skipped;
+            self.outputs.push_back(Output::Lost { member, loss });
+        }
         self.forget_subscriber(now, slot);
     }
 
@@ -477,6 +483,12 @@ impl Room {
         let (behind, freed) = member.log.remove(subscriber);
         self.logged -= freed;
         self.stats.unannounced_dropped += waiting;
+        if waiting > 0
+            && let Some(member) = self.at(subscriber).map(|member| member.id)
+        {
+            let loss = Loss::Unannounced;
+            self.outputs.push_back(Output::Lost { member, loss });
+        }
         if let Some(member) = self.at_mut(subscriber) {
             member.behind -= behind;
             if member.behind == 0 {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::LinkId;
 use super::rooms::RoomKey;
 use crate::link::Queue;
-use crate::room::{Input, MemberId, Room};
+use crate::room::{Input, MemberId, Refusal, Room};
 
 /// Messages read from one connection in one turn, so that none holds up the others.
 const READS_A_TURN: usize = 128;
@@ -43,6 +43,34 @@ impl LeaverBuffers {
 /// What a kept message costs, so that many tiny ones are bounded too.
 fn cost(message: &Bytes) -> usize {
     message.len() + size_of::<Bytes>()
+}
+
+/// What was dropped in one turn of a connection, for the counters and the log.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    /// Packets that its room refused.
+    pub(super) refused: u64,
+    /// Why the last one was.
+    pub(super) refusal: Option<Refusal>,
+    /// Reliable packets that its transport cannot take.
+    pub(super) discarded: u64,
+    /// Why not the last one.
+    pub(super) error: Option<SendError>,
+    /// Lossy packets that its transport did not take.
+    pub(super) lossy: u64,
+}
+
+impl Drops {
+    fn note(&mut self, result: Result<(), Refusal>) {
+        match result {
+            // Clients send again what they do not know to have arrived.
+            Ok(()) | Err(Refusal::Duplicate { .. }) => {}
+            Err(refusal) => {
+                self.refused += 1;
+                self.refusal = Some(refusal);
+            }
+        }
+    }
 }
 
 /// Names a connection of one worker; never reused.
@@ -183,6 +211,7 @@ impl Connection {
         now: Instant,
         room: &mut Room,
         buffers: &mut LeaverBuffers,
+        drops: &mut Drops,
     ) -> bool {
         let from = self.member;
         let finishing = self.finish_at;
@@ -201,27 +230,29 @@ impl Connection {
                 (more, is_empty) = (false, true);
                 break;
             };
-            let _ = room.handle_input(
+            let channel = Channel::Reliable;
+            drops.note(room.handle_input(
                 now,
                 Input::Packet {
                     from,
-                    channel: Channel::Reliable,
+                    channel,
                     bytes,
                 },
-            );
+            ));
         }
         for _ in 0..READS_A_TURN {
             let Some(bytes) = receive(&mut self.peer, &mut self.lossy) else {
                 break;
             };
-            let _ = room.handle_input(
+            let channel = Channel::Lossy;
+            drops.note(room.handle_input(
                 now,
                 Input::Packet {
                     from,
-                    channel: Channel::Lossy,
+                    channel,
                     bytes,
                 },
-            );
+            ));
         }
         let is_over = !in_flight || self.closed && is_empty;
         if finishing.is_some() && self.kept.is_empty() && !more && is_over {
@@ -299,7 +330,7 @@ impl Connection {
     }
 
     /// Fills the transport from the room, and tells the room what arrived.
-    pub(super) fn fill(&mut self, now: Instant, room: &mut Room) {
+    pub(super) fn fill(&mut self, now: Instant, room: &mut Room, drops: &mut Drops) {
         let Some(peer) = &mut self.peer else {
             return;
         };
@@ -327,7 +358,8 @@ impl Connection {
                         break;
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "packet discarded");
+                        drops.discarded += 1;
+                        drops.error = Some(error);
                         let _ = room.handle_input(now, Input::Discarded { member, bytes });
                     }
                 }
@@ -340,7 +372,9 @@ impl Connection {
                     break;
                 };
                 // It may be lost here as well as on the way.
-                let _ = self.lossy.send(now, peer, packet);
+                if self.lossy.send(now, peer, packet).is_err() {
+                    drops.lossy += 1;
+                }
             }
         }
     }

@@ -25,6 +25,19 @@ const REFRESH_VALIDITY: Duration = Duration::from_secs(600);
 /// Candidates of a client that are tried: it reaches the server anyway, and is asked back where its checks come from.
 const REMOTE_CANDIDATES: usize = 4;
 
+/// Why an offer was refused.
+#[derive(Debug, thiserror::Error)]
+enum OfferError {
+    #[error(transparent)]
+    Sdp(#[from] SdpError),
+    /// It could not take the chunks of streams, nor the packets of remote calls, and would lose them unnoticed.
+    #[error(
+        "a=max-message-size is {offered}, streams and remote calls need {}",
+        limits::CLIENT_MESSAGE_BYTES
+    )]
+    MessageSize { offered: usize },
+}
+
 impl Worker {
     pub(super) fn admit(
         &mut self,
@@ -118,6 +131,16 @@ impl Worker {
         });
         let Some((room_key, key)) = known else {
             self.stats.resumes_refused += 1;
+            self.options.journal.say("refused resumes", |more| {
+                let (room, identity) =
+                    (admission.room.as_str(), admission.joining.identity.as_str());
+                tracing::info!(
+                    ?room,
+                    ?identity,
+                    more,
+                    "a resume was refused; the client joins anew"
+                );
+            });
             // An empty queue takes it; the link closes when the sender is dropped.
             let departure = Departure::rejoin(DisconnectReason::StateMismatch);
             if let Some(message) = room::leave_message(departure) {
@@ -192,8 +215,12 @@ impl Worker {
         ice: IceMode,
         offer: &str,
         id: u32,
-    ) -> Result<(Peer, SessionDescription), SdpError> {
+    ) -> Result<(Peer, SessionDescription), OfferError> {
         let (peer, sdp) = Peer::answer(now, self.peer_config(ice), offer)?;
+        let offered = peer.remote_max_message_size();
+        if offered < limits::CLIENT_MESSAGE_BYTES {
+            return Err(OfferError::MessageSize { offered });
+        }
         Ok((peer, connection::description(sdp, id)))
     }
 
@@ -216,7 +243,9 @@ impl Worker {
             Some(peer) => {
                 let answer = peer.handle_reoffer(now, &offer.sdp);
                 self.demux.register(peer.local_ufrag(), key);
-                answer.map(|sdp| connection::description(sdp, offer.id))
+                answer
+                    .map(|sdp| connection::description(sdp, offer.id))
+                    .map_err(OfferError::from)
             }
             None => self
                 .answer(now, ice, &offer.sdp, offer.id)
@@ -231,7 +260,9 @@ impl Worker {
         match result {
             Ok(answer) => self.say(now, key, connection::answer(answer)),
             Err(error) => {
-                tracing::debug!(%error, "offer refused");
+                self.options.journal.say("refused offers", |more| {
+                    tracing::info!(%error, more, "an offer was refused; the client joins anew");
+                });
                 self.stats.bad_descriptions += 1;
                 let departure = Departure::rejoin(DisconnectReason::StateMismatch);
                 self.input_of(now, key, |member| Input::Remove { member, departure });

@@ -62,10 +62,28 @@ impl Participant {
 
     /// As [`Participant::join`], with so many further channels under the label of the reliable one.
     pub async fn join_with_doubles(server: &Server, token: &str, doubles: usize) -> Participant {
-        within("join", Participant::enter(server, token, doubles)).await
+        Participant::join_with(server, token, |config| {
+            config
+                .channels
+                .extend((0..doubles).map(|_| ChannelConfig::reliable("_reliable")));
+        })
+        .await
     }
 
-    async fn enter(server: &Server, token: &str, doubles: usize) -> Participant {
+    /// As [`Participant::join`], with a peer of other settings.
+    pub async fn join_with(
+        server: &Server,
+        token: &str,
+        change: impl FnOnce(&mut PeerConfig),
+    ) -> Participant {
+        within("join", Participant::enter(server, token, change)).await
+    }
+
+    async fn enter(
+        server: &Server,
+        token: &str,
+        change: impl FnOnce(&mut PeerConfig),
+    ) -> Participant {
         let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let udp = tokio::net::UdpSocket::from_std(socket.try_clone_std().unwrap()).unwrap();
         let mut config = PeerConfig::new(
@@ -77,9 +95,8 @@ impl Participant {
             ChannelConfig::reliable("_reliable"),
             ChannelConfig::lossy("_lossy"),
         ];
-        config
-            .channels
-            .extend((0..doubles).map(|_| ChannelConfig::reliable("_reliable")));
+        change(&mut config);
+        let doubles = config.channels.len() - 2;
         let (peer, offer) = Peer::offer(Instant::now(), config).unwrap();
         let mut join = Join::new(client_info());
         join.offer = Some(SessionDescription {
