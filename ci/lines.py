@@ -1,4 +1,4 @@
-"""The lines between the rooms of the house, checked on what cargo resolves and on the sources.
+"""The dependency lines between the crates, checked on what cargo resolves and on the sources.
 
 - no tokio, no clock and no sockets crate in the normal dependencies of proto, engine, sctp and transport;
 - no member depends on a member above it;
