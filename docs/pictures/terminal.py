@@ -14,8 +14,8 @@ import pathlib
 import pty
 import re
 import select
+import signal
 import struct
-import subprocess
 import sys
 import termios
 import time
@@ -90,12 +90,12 @@ class Screen:
 
 def run(program, arguments):
     """The screen at the end, and each line of a progress bar on its way there."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    child = subprocess.Popen([program, *arguments], stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=environment, close_fds=True)
-    os.close(slave)
+    child, master = pty.fork()
+    if child == 0:  # In the foreground of a terminal of its own, or it would show no progress.
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        os.environ["TERM"] = "xterm-256color"
+        os.environ.pop("NO_COLOR", None)
+        os.execv(program, [program, *arguments])
     screen, bars, text, until = Screen(), [], "", time.monotonic() + DEADLINE
     while time.monotonic() < until:
         if not select.select([master], [], [], 1)[0]:
@@ -114,11 +114,14 @@ def run(program, arguments):
             screen.feed(part)
             for number, line in enumerate(screen.lines()):
                 plain = "".join(piece for piece, _ in line)
-                if "━" in plain and (not bars or bars[-1][1] != line):
+                if re.search(r"\[=+>", plain) and (not bars or bars[-1][1] != line):
                     bars.append((number, line))
+    else:
+        os.kill(child, signal.SIGKILL)
     os.close(master)
-    if child.wait(DEADLINE) != 0:
-        raise SystemExit(f"{program} ended with {child.returncode}")
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != 0:
+        raise SystemExit(f"{program} ended with {code}")
     return list(screen.lines()), bars
 
 
