@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest time that can be given: a hundred years, which no clock refuses to be set to.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// Reads `3`, `0.5`, `90s`, `1h 30m`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
@@ -44,6 +44,7 @@ mod tests {
             ("90s", 90_000),
             ("6h", 21_600_000),
             ("1h 30m", 5_400_000),
+            ("100y", 3_155_760_000_000),
         ] {
             assert_eq!(
                 parse(text).unwrap(),
@@ -65,7 +66,7 @@ mod tests {
             "99999999999999999999999",
             "1e999",
             "18446744073709551615",
-            "3200000000",
+            "3200000001",
             "101y",
             "99999999999999y",
         ] {

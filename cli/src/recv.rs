@@ -40,10 +40,10 @@ pub(crate) struct Arguments {
     /// Folder for files; it is made if it does not exist
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// End after this many streams have ended [default: at Ctrl-C]
+    /// Exit when this many streams have ended [default: at Ctrl-C]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Bytes that one stream may have, such as 20GB; larger ones fail
+    /// Largest file or text to take, such as 20GB
     #[arg(long, value_name = "SIZE", default_value = send::MAX_SIZE, value_parser = size::parse)]
     max_size: u64,
     /// Print events as JSON, one a line, on standard error

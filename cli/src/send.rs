@@ -34,8 +34,13 @@ pub(crate) const MAX_SIZE: &str = "5GB";
 /// Between two looks at the progress, in which nothing may have moved.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
+const USAGE: &str = "\
+lkstream send --room ROOM [OPTIONS] FILE...
+       lkstream send --room ROOM [OPTIONS] --text TEXT";
+
 /// Arguments of `lkstream send`.
 #[derive(clap::Args, Debug, Default)]
+#[command(override_usage = USAGE)]
 #[command(group(clap::ArgGroup::new("payload").required(true).args(["files", "text"])))]
 pub(crate) struct Arguments {
     /// Files to send, one stream each; `-` sends standard input as bytes
@@ -50,25 +55,31 @@ pub(crate) struct Arguments {
     /// Identity to join with [default: send- and a random number]
     #[arg(long, value_name = "ID", value_parser = token::name)]
     pub(crate) identity: Option<String>,
-    /// Recipient; may be repeated [default: everybody in the room]
+    /// Identity of a recipient; may be repeated [default: everybody in the room]
     #[arg(long, value_name = "ID", value_parser = token::name)]
     pub(crate) to: Vec<String>,
     /// Topic [default: files for files and bytes, lk.chat for text]
     #[arg(long)]
     pub(crate) topic: Option<String>,
-    /// Name the receivers see for the file, or for standard input
+    /// Name under which the receivers get the file, or standard input
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Whether files and texts are compressed, for recipients that can take it; standard input never is
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    /// Whether files and texts are compressed: auto (if it is worth it), always or never. Standard input never is
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     pub(crate) compress: When,
-    /// How long to wait for the recipients, or for anybody, to be in the room; 0 does not wait
+    /// How long to wait until all recipients, or without --to anybody else, are in the room; with 0 it does not wait
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = duration::parse)]
     pub(crate) wait: Duration,
-    /// How long to stay after everything was delivered, for receivers to confirm
+    /// How long to stay in the room after everything was delivered, so that receivers can confirm
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = duration::parse)]
     pub(crate) linger: Duration,
-    /// Bytes that one stream may have, such as 20GB; receivers have this limit, too, and take 5 GB by default
+    /// Largest file or text, such as 20GB; receivers have such a limit, too, and take 5 GB by default
     #[arg(long, value_name = "SIZE", default_value = MAX_SIZE, value_parser = size::parse)]
     pub(crate) max_size: u64,
     /// Print events as JSON, one a line, on standard output

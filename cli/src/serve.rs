@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// UDP port for data; 0 takes a free one [default: 7882]
     #[arg(long, value_name = "PORT")]
     pub(crate) rtc_port: Option<u16>,
-    /// Address participants reach this machine at, where it is not one of its own (address translation)
+    /// Address at which participants reach this machine, if it is none of its own (behind NAT)
     #[arg(long, value_name = "ADDR")]
     pub(crate) node_ip: Option<IpAddr>,
     /// API key and secret that tokens are signed with; may be repeated [env: LIVEKIT_KEYS]

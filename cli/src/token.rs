@@ -17,16 +17,16 @@ const NAME_BYTES: usize = 256;
 /// Arguments of `lkstream token`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// Room the token opens
+    /// Room that the token lets its bearer join
     #[arg(long, value_parser = name)]
     room: String,
-    /// Identity its bearer has there
+    /// Identity of its bearer
     #[arg(long, value_name = "ID", value_parser = name)]
     identity: String,
-    /// Name to show for its bearer
+    /// Display name of its bearer
     #[arg(long)]
     name: Option<String>,
-    /// How long it opens the room: seconds, or with a unit, such as 90s, 5m, 6h
+    /// How long the token is valid: seconds, or with a unit, such as 90s, 5m, 6h
     #[arg(long, value_name = "TIME", default_value = "6h", value_parser = duration::parse)]
     valid_for: Duration,
     /// Print the token as a JSON event
