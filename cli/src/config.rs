@@ -10,7 +10,7 @@ use saphyr_parser::Parser;
 
 use crate::exit::Failure;
 
-/// What a file says, and what it says in vain.
+/// The settings of a file, with a warning for each that has no effect.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct FileSettings {
     pub(crate) port: Option<u16>,

@@ -10,7 +10,7 @@ use crate::token;
 
 /// Where `lkstream serve --dev` listens (protocol.md §1.3).
 const DEV_URL: &str = "ws://127.0.0.1:7880";
-/// How long a token that this command signs for its own join is good for.
+/// How long a token is valid that this command signs for its own join.
 const OWN_TOKEN: Duration = Duration::from_secs(6 * 3600);
 
 /// Looks a variable up; a parameter, so that tests need no process environment.
@@ -96,7 +96,7 @@ impl std::fmt::Debug for KeyPair {
     }
 }
 
-/// What opens the door.
+/// What gives the right to join.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Credential {
     /// A token someone else signed.
@@ -271,7 +271,7 @@ impl ServerFlags {
                 })
             }
             Credential::Token(given) => {
-                let claims = token::look_inside(&given)?;
+                let claims = token::read_claims(&given)?;
                 check_fits("--room", room, claims.room.as_deref(), given.source)?;
                 check_fits("--identity", identity, Some(&claims.identity), given.source)?;
                 let Some(room) = claims.room.as_deref().or(room) else {

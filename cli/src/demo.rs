@@ -26,7 +26,7 @@ const MEETING: Duration = Duration::from_secs(10);
 /// Between two pieces of text: the pace of a quick language model.
 const TOKEN_PACE: Duration = Duration::from_millis(22);
 /// How long tearing down may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 /// What the text says, to be cut at its spaces.
 const TEXT: &str = "Text streams arrive while they are written: each of these words left Alice on its own, \
                     went through signalling, ICE, DTLS and SCTP to a room server, and reached Bob \
@@ -130,9 +130,11 @@ async fn perform(arguments: &Arguments, output: &Output, folder: &Path) -> Resul
     text(&alice, &bob, output).await?;
     file(&alice, &bob, noise, folder, output).await?;
 
-    let _ =
-        tokio::time::timeout(FAREWELL, async { tokio::join!(alice.close(), bob.close()) }).await;
-    let _ = tokio::time::timeout(FAREWELL, server.shutdown()).await;
+    let _ = tokio::time::timeout(LEAVE_LIMIT, async {
+        tokio::join!(alice.close(), bob.close())
+    })
+    .await;
+    let _ = tokio::time::timeout(LEAVE_LIMIT, server.shutdown()).await;
     output.emit(&Event::Done {
         streams: 2,
         seconds: started.elapsed().as_secs_f64(),

@@ -107,7 +107,7 @@ pub(crate) enum Event {
     },
     /// The server is gone, its rooms closed.
     Stopped {},
-    /// `token`: what was signed; good for `seconds` from now on.
+    /// `token`: what was signed; valid for `seconds` from now on.
     Token {
         token: String,
         room: String,
@@ -327,12 +327,12 @@ impl Event {
                     .as_deref()
                     .map(|f| format!(" from {}", f))
                     .unwrap_or_default();
-                let fate = match (direction, kind) {
+                let consequence = match (direction, kind) {
                     (Direction::Incoming, Kind::Bytes) => ", nothing was stored",
                     (Direction::Incoming, Kind::Text) => ", what was printed is incomplete",
                     (Direction::Outgoing, _) => "",
                 };
-                format!("{what}{from} failed: {reason}{fate}; {remedy}")
+                format!("{what}{from} failed: {reason}{consequence}; {remedy}")
             }
             Event::Warning { message } => format!("warning: {}", message),
             Event::Opened { .. }

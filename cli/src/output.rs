@@ -39,7 +39,7 @@ pub(crate) enum Channel {
     Stderr,
 }
 
-/// The voice of one command; clones speak together.
+/// The output of one command; clones write to the same place.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     format: Format,
@@ -48,7 +48,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// A voice; progress shows only for people.
+    /// An output; progress shows only for people.
     pub(crate) fn new(format: Format, channel: Channel) -> Output {
         Output {
             format,
@@ -129,7 +129,7 @@ impl Output {
         });
     }
 
-    /// The last words of a failed command: one clear line on standard error, and an event for programs.
+    /// How a command failed: one clear line on standard error, and an event for programs.
     pub(crate) fn fail(&self, failure: &Failure) {
         if self.format == Format::Json {
             self.emit(&Event::Error {

@@ -21,9 +21,9 @@ use crate::{send, size, token};
 use printer::{Ending, Printer};
 
 /// How long leaving may take: confirmations that are still queued go out.
-const FAREWELL: Duration = Duration::from_secs(3);
+const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 /// The same after Ctrl-C.
-const INTERRUPTED_FAREWELL: Duration = Duration::from_millis(500);
+const INTERRUPTED_LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Arguments of `lkstream recv`.
 #[derive(clap::Args, Debug)]
@@ -101,12 +101,12 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
         () = &mut interrupted => Err(Failure::interrupted()),
         result = receive(&room, &filters, arguments, output) => result,
     };
-    let farewell = if result.is_ok() {
-        FAREWELL
+    let limit = if result.is_ok() {
+        LEAVE_LIMIT
     } else {
-        INTERRUPTED_FAREWELL
+        INTERRUPTED_LEAVE_LIMIT
     };
-    let _ = tokio::time::timeout(farewell, room.close()).await;
+    let _ = tokio::time::timeout(limit, room.close()).await;
     let streams = result?;
     output.emit(&Event::Done {
         streams,

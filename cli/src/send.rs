@@ -27,7 +27,7 @@ use crate::token;
 use source::{Source, send};
 
 /// How long leaving may take when the command was interrupted: receivers learn that the stream was cut.
-const FAREWELL: Duration = Duration::from_millis(500);
+const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
 /// What a stream may have unless something else is said: what every receiver takes (protocol.md §5.6).
 pub(crate) const MAX_SIZE: &str = "5GB";
@@ -159,7 +159,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
         }
         (result, _) => result,
     };
-    let _ = tokio::time::timeout(FAREWELL, room.close()).await;
+    let _ = tokio::time::timeout(LEAVE_LIMIT, room.close()).await;
     result?;
     output.emit(&Event::Done {
         streams,

@@ -105,14 +105,14 @@ pub(crate) fn sign(
 }
 
 /// What a ready-made token says of itself; its signature is the server's business.
-pub(crate) struct Inside {
+pub(crate) struct TokenClaims {
     /// The one room it is for, or `None` for any.
     pub(crate) room: Option<String>,
     pub(crate) identity: String,
 }
 
 /// Reads a token without checking it.
-pub(crate) fn look_inside(given: &Sourced<String>) -> Result<Inside, Failure> {
+pub(crate) fn read_claims(given: &Sourced<String>) -> Result<TokenClaims, Failure> {
     // A token that does not read is refused, as the server would, before anything is connected.
     let claims = token::peek(&given.value).map_err(|e| {
         Failure::new(
@@ -126,7 +126,7 @@ pub(crate) fn look_inside(given: &Sourced<String>) -> Result<Inside, Failure> {
         .as_ref()
         .map(|video| video.room.clone())
         .filter(|room| !room.is_empty());
-    Ok(Inside {
+    Ok(TokenClaims {
         room,
         identity: claims.participant_identity().as_str().to_owned(),
     })

@@ -1,6 +1,6 @@
 //! Texts on standard output: as they arrive, one at a time.
 //!
-//! Several streams may run at once. One of them is printed piece by piece ("has the floor"); the others are read
+//! Several streams may run at once. One of them is printed piece by piece; the others are read
 //! meanwhile, up to a bound, and wait. The next one is printed when that stream ends, when it pauses while others wait,
 //! or when another one has more waiting than may be kept.
 
@@ -18,7 +18,7 @@ use crate::progress::Progress;
 
 /// A stream that pauses for this long lets others speak.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Bytes one stream may have waiting for the floor before it asks for it.
+/// Bytes that one stream may have waiting; then the printed one lets it print, too.
 const WAITING_BYTES: usize = 1 << 20;
 
 /// What follows a text.
@@ -47,14 +47,15 @@ impl From<std::io::Error> for Error {
 
 /// Standard output, shared by all text streams.
 pub(super) struct Printer {
-    floor: Mutex<Screen>,
-    /// Streams that wait for the floor.
+    /// Locked by the stream that is printed.
+    screen: Mutex<Screen>,
+    /// Streams that wait to be printed.
     waiting: AtomicUsize,
-    /// Those of them that can't wait longer.
+    /// Those of them that have [`WAITING_BYTES`] waiting.
     pressing: AtomicUsize,
 }
 
-/// Who has it has the floor.
+/// Standard output, and what stands on its last line.
 struct Screen {
     out: Stdout,
     progress: Progress,
@@ -76,14 +77,14 @@ impl Printer {
             at_line_start: true,
         };
         Printer {
-            floor: Mutex::new(screen),
+            screen: Mutex::new(screen),
             waiting: AtomicUsize::new(0),
             pressing: AtomicUsize::new(0),
         }
     }
 
     /// Prints a stream to its end, confirms it, and gives its length in bytes. `heading` runs whenever the stream
-    /// takes the floor.
+    /// begins or goes on to be printed.
     pub(super) async fn print(
         &self,
         mut reader: TextReader,
@@ -111,7 +112,7 @@ impl Printer {
             let mut held = match screen.take() {
                 Some(held) => held,
                 None => {
-                    let mut held = self.take_floor(&mut reader, &mut text, &mut end).await;
+                    let mut held = self.take_turn(&mut reader, &mut text, &mut end).await;
                     held.line_start().await?;
                     heading();
                     held
@@ -137,8 +138,8 @@ impl Printer {
         }
     }
 
-    /// Waits for the floor, and reads on meanwhile.
-    async fn take_floor(
+    /// Waits until this stream may be printed, and reads on meanwhile.
+    async fn take_turn(
         &self,
         reader: &mut TextReader,
         text: &mut String,
@@ -146,17 +147,17 @@ impl Printer {
     ) -> MutexGuard<'_, Screen> {
         let _waiting = Counted::new(&self.waiting);
         let mut pressing = None;
-        let mut floor = pin!(self.floor.lock());
+        let mut turn = pin!(self.screen.lock());
         loop {
             if text.len() >= WAITING_BYTES && pressing.is_none() {
                 pressing = Some(Counted::new(&self.pressing));
             }
             if pressing.is_some() || end.is_some() {
-                return reader.busy_with(floor).await;
+                return reader.busy_with(turn).await;
             }
             tokio::select! {
                 biased;
-                held = &mut floor => return held,
+                held = &mut turn => return held,
                 piece = reader.next() => match piece {
                     Some(Ok(piece)) => text.push_str(&piece),
                     Some(Err(error)) => *end = Some(Err(error)),

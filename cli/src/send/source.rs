@@ -16,7 +16,7 @@ use super::{Progress, Room, Sent, TextOptions};
 use crate::exit::TOO_LARGE_REMEDY;
 use crate::progress::Task;
 
-/// Topic of files and bytes, as the peers expect it.
+/// Topic of files and bytes unless something else is said.
 const FILES: &str = "files";
 /// Topic of text (protocol.md §5.7).
 const CHAT: &str = "lk.chat";
