@@ -349,7 +349,7 @@ impl Simulation {
 
     /// The room's counters.
     #[must_use]
-    pub fn room_stats(&self) -> room::Stats {
+    pub fn room_stats(&self) -> room::RoomStats {
         self.room.stats()
     }
 

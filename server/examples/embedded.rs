@@ -2,9 +2,8 @@
 //!
 //! `cargo run --example embedded`
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use lkstream_proto::token::{ApiKeys, Claims};
 use lkstream_server::{Config, Server};
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,14 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
 
     // Tokens are what your own program hands to its users.
-    let claims = Claims::join(
-        "alice",
-        "lobby",
-        SystemTime::now(),
-        Duration::from_secs(3600),
-    );
-    let keys = ApiKeys::one("mykey", "a secret of at least 32 characters");
-    println!("alice may join with {}", keys.sign(&claims, "mykey")?);
+    println!("alice may join with {}", server.token("lobby", "alice")?);
 
     // Your program goes on here; this one has nothing else to do.
     tokio::time::sleep(Duration::from_secs(2)).await;

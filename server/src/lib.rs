@@ -4,11 +4,12 @@
 //! reason, and dropping the [`Server`] stops it.
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), lkstream_server::SpawnError> {
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use lkstream_server::{Config, Server};
 //!
 //! let server = Server::spawn(Config::dev().with_free_ports()).await?;
 //! println!("rooms at {}", server.url());
+//! let token = server.token("lobby", "alice")?;
 //! server.shutdown().await;
 //! # Ok(())
 //! # }

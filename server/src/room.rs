@@ -49,7 +49,7 @@ pub use joining::{JoinError, Joining, Options, server_info};
 pub use limits::Limits;
 pub use resume::ResumeError;
 pub use routing::Refusal;
-pub use stats::Stats;
+pub use stats::RoomStats;
 
 use log::Slot;
 use member::{Member, Phase};
@@ -93,7 +93,7 @@ pub struct Room {
     room_update_due: Option<Instant>,
     room_update_sent: Instant,
     closed: bool,
-    stats: Stats,
+    stats: RoomStats,
     /// The latest time it was told.
     last_now: Instant,
     scratch: Vec<Slot>,
@@ -132,7 +132,7 @@ impl Room {
             room_update_due: None,
             room_update_sent: now,
             closed: false,
-            stats: Stats::default(),
+            stats: RoomStats::default(),
             last_now: now,
             scratch: Vec::new(),
             #[cfg(test)]
@@ -173,7 +173,7 @@ impl Room {
     }
 
     /// Counters since the start.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> RoomStats {
         self.stats
     }
 

@@ -4,9 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
+use lkstream_proto::limits;
+use lkstream_proto::token::{ApiKeys, Claims, SignError};
 use lkstream_transport::Certificate;
 use lkstream_transport::udp::Socket;
 use tokio::net::TcpListener;
@@ -55,6 +57,7 @@ pub enum SpawnError {
 pub struct Server {
     addr: SocketAddr,
     rtc_addr: SocketAddr,
+    keys: Arc<ApiKeys>,
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
     accepting: JoinHandle<()>,
@@ -135,7 +138,7 @@ impl Server {
         let shared = Arc::new(Shared::default());
         let (alive, links) = mpsc::channel(1);
         let front = Front {
-            keys,
+            keys: Arc::clone(&keys),
             commands: commands.clone(),
             shared: Arc::clone(&shared),
             journal,
@@ -150,6 +153,7 @@ impl Server {
         Ok(Server {
             addr,
             rtc_addr,
+            keys,
             commands,
             shared,
             accepting,
@@ -181,6 +185,18 @@ impl Server {
             });
         }
         format!("ws://{addr}")
+    }
+
+    /// A token with which `identity` may join `room` of this server for 6 hours, and publish and receive there. It is
+    /// signed with the first of [`Config::keys`], in the order of their names; for other rights, sign
+    /// [`Claims`] yourself.
+    ///
+    /// # Errors
+    /// [`SignError`] when the server has no key.
+    pub fn token(&self, room: &str, identity: &str) -> Result<String, SignError> {
+        let claims = Claims::join(identity, room, SystemTime::now(), limits::TOKEN_VALIDITY);
+        let key = self.keys.names().next().unwrap_or_default();
+        self.keys.sign(&claims, key)
     }
 
     /// Counters since the start, and what it holds now.

@@ -54,7 +54,7 @@ pub struct Stats {
     /// Messages of leavers dropped: they came too late, were more than is kept for the others, or were kept when their connection ended.
     pub leaver_messages: u64,
     /// The counters of all rooms, those that are over included.
-    pub packets: room::Stats,
+    pub packets: room::RoomStats,
 }
 
 /// Counters of the HTTP port and the signal links; the rest belongs to the worker.

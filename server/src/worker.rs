@@ -6,6 +6,8 @@
 
 mod connection;
 mod demux;
+mod drops;
+mod links;
 mod reception;
 mod rooms;
 #[cfg(test)]
@@ -18,7 +20,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::id::RoomName;
 use lkstream_proto::packet::Channel;
@@ -281,59 +282,6 @@ impl Worker {
         self.carry_out(now, room_key);
     }
 
-    fn link_lost(&mut self, now: Instant, link: LinkId) {
-        let Some(key) = self.links.remove(&link) else {
-            return;
-        };
-        if let Some(connection) = self.connections.get_mut(&key) {
-            connection.link = None;
-        }
-        self.input_of(now, key, Input::LinkLost);
-    }
-
-    /// Has a message written to a connection's signal link, after what its room has said before.
-    fn say(&mut self, now: Instant, key: Key, message: Bytes) {
-        self.input_of(now, key, |member| Input::Say { member, message });
-    }
-
-    /// Moves what a room says to a participant to its signal link, as far as that has room.
-    fn fill_link(&mut self, now: Instant, key: Key) {
-        let Some(connection) = self.connections.get_mut(&key) else {
-            return;
-        };
-        let Some(hosted) = self.rooms.get_mut(connection.room) else {
-            return;
-        };
-        let Some(link) = &mut connection.link else {
-            return;
-        };
-        while link.queue.has_room()
-            && let Some(message) = hosted.room.next_signal(connection.member)
-        {
-            if link.queue.push(message).is_err() {
-                let id = link.id;
-                return self.link_lost(now, id);
-            }
-        }
-    }
-
-    /// A link has written what it was given: there is room for more, and publishers that were announced may be heard.
-    fn written(&mut self, now: Instant, link: LinkId) {
-        let Some(key) = self.links.get(&link).copied() else {
-            return;
-        };
-        let Some(link) = self
-            .connections
-            .get(&key)
-            .and_then(|connection| connection.link.as_ref())
-        else {
-            return;
-        };
-        let total = link.queue.messages_written();
-        self.input_of(now, key, |member| Input::SignalsWritten { member, total });
-        self.fill_link(now, key);
-    }
-
     /// Does what a room asks for.
     fn carry_out(&mut self, now: Instant, room_key: RoomKey) {
         while let Some(hosted) = self.rooms.get_mut(room_key)
@@ -441,59 +389,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    fn note_leaver_messages(&mut self, identity: &str, dropped: u64) {
-        if dropped == 0 {
-            return;
-        }
-        self.stats.leaver_messages += dropped;
-        self.options.journal.say("messages of leavers", |more| {
-            tracing::info!(
-                ?identity,
-                dropped,
-                more,
-                "messages of a leaver were dropped: the others are too far behind"
-            );
-        });
-    }
-
-    /// Counts what was dropped in a turn, and says so.
-    fn note_drops(&mut self, key: Key, late: u64, others: u64, drops: &Drops) {
-        if late + others + drops.refused + drops.discarded + drops.lossy == 0 {
-            return;
-        }
-        let Some(connection) = self.connections.get(&key) else {
-            return;
-        };
-        let identity = connection.claims.participant_identity();
-        let identity = identity.as_str();
-        let journal = &self.options.journal;
-        if let Some(refusal) = &drops.refusal {
-            journal.say("refused packets", |more| {
-                let refused = drops.refused;
-                tracing::info!(?identity, refused, %refusal, more, "packets of a participant were dropped");
-            });
-        }
-        if let Some(error) = &drops.error {
-            journal.say("discarded packets", |more| {
-                let dropped = drops.discarded;
-                tracing::warn!(?identity, dropped, %error, more, "reliable packets did not go to a participant");
-            });
-        }
-        if others > 0 {
-            self.stats.other_messages += others;
-            journal.say("other channels", |more| {
-                tracing::info!(
-                    ?identity,
-                    others,
-                    more,
-                    "messages on other channels than those of data packets were dropped"
-                );
-            });
-        }
-        self.stats.lossy_unsent += drops.lossy;
-        self.note_leaver_messages(identity, late);
     }
 
     fn touch(&mut self, key: Key) {

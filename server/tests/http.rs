@@ -491,3 +491,15 @@ async fn a_client_that_floods_or_does_not_read_is_slowed_down() {
     let mut other = dial(&server, &join_query(), &token("other", "elsewhere")).await;
     assert!(matches!(other.next().await, Some(Ok(Message::Binary(_)))));
 }
+
+#[tokio::test]
+async fn a_server_signs_tokens_for_its_own_rooms() {
+    let server = server().await;
+    let token = server.token("lobby", "alice").unwrap();
+    let mut ws = dial(&server, &join_query(), &token).await;
+    assert!(matches!(ws.next().await, Some(Ok(Message::Binary(_)))));
+    let mut config = Config::new().with_free_ports();
+    config.bind = server.addr().ip();
+    let without_keys = Server::spawn(config).await.unwrap();
+    assert!(without_keys.token("lobby", "alice").is_err());
+}

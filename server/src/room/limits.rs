@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lkstream_proto::limits;
 
-/// Bounds of one room; durations of more than 10 years count as 10 years. Each has a policy when full and a counter in [`Stats`](super::Stats); that of `leaver_backlog` is
+/// Bounds of one room; durations of more than 10 years count as 10 years. Each has a policy when full and a counter in [`RoomStats`](super::RoomStats); that of `leaver_backlog` is
 /// `leaver_messages` in the [`Stats`](crate::Stats) of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

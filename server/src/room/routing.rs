@@ -15,7 +15,7 @@ use super::{Loss, MemberId, Output, Room};
 /// A brake's threshold falls to this part of it when the room's logs are half full.
 const TIGHT_BRAKE: usize = 16;
 
-/// Why a packet was dropped. All of it is counted in [`Stats`](super::Stats); the sender is not told (protocol.md §4.3).
+/// Why a packet was dropped. All of it is counted in [`RoomStats`](super::RoomStats); the sender is not told (protocol.md §4.3).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -3,7 +3,7 @@
 /// What a room has seen so far. All counters only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stats {
+pub struct RoomStats {
     /// Packets that publishers sent and that were accepted.
     pub packets_accepted: u64,
     /// Bytes of those packets.
@@ -42,10 +42,10 @@ pub struct Stats {
     pub unannounced_dropped: u64,
 }
 
-impl std::ops::AddAssign for Stats {
-    fn add_assign(&mut self, other: Stats) {
+impl std::ops::AddAssign for RoomStats {
+    fn add_assign(&mut self, other: RoomStats) {
         // Every field is named, so that a new counter is not forgotten here.
-        let Stats {
+        let RoomStats {
             packets_accepted,
             bytes_accepted,
             packets_delivered,
