@@ -483,6 +483,26 @@ async fn hold(target: &Target, holds: &[(Hold, usize)]) -> Result<(), Failure> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_that_ask_for_nothing_end_and_hold_little() -> Result<(), Failure> {
+    let mut server = Server::start()?;
+    let target = server.target();
+    // The server may be full for newcomers, though not for those who are there.
+    let mut pair = Pair::join(&target, "yard", Joins::Once).await?;
+    let holds = [
+        (Hold::HalfMade, 1500),
+        (Hold::Silent, 500),
+        (Hold::Dripping, 200),
+        (Hold::Idle, 500),
+    ];
+    let attack = hold(&target, &holds);
+    let what = "2700 connections held";
+    server.endure(&mut pair, what, attack).await?;
+    // Newcomers get in again.
+    Pair::join(&target, "other yard", Joins::EachTime).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_files_left_serves_on() -> Result<(), Failure> {
     let mut server = Server::start_with_open_files(64)?;
     let target = server.target();

@@ -508,6 +508,27 @@ async fn hostile_joins_harm_nobody() -> Result<(), Failure> {
     server.endure(&mut pair, "hostile joins", attack).await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_participant_with_a_megabyte_of_capabilities_throws_nobody_out() -> Result<(), Failure> {
+    let mut server = Server::start()?;
+    let target = server.target();
+    let mut pair = Pair::join(&target, "yard", Joins::EachTime).await?;
+    let attack = async {
+        for number in 0..5 {
+            let token = token(&format!("attacker-{number}-{}", "x".repeat(200)), "yard");
+            let query = capabilities(209_000);
+            // Refused or not: who is there stays there.
+            if let Ok(mut link) = Link::open(Caller::here(), target.http, &query, &token).await? {
+                link.goes_on().await?;
+            }
+        }
+        Ok(())
+    };
+    server
+        .endure(&mut pair, "joins with a megabyte of capabilities", attack)
+        .await
+}
+
 /// Joins under one identity again and again, each of which throws out the one before. Tells how many joins there were.
 pub(crate) async fn storm(target: &Target, room: &str, query: &str) -> Result<usize, Failure> {
     let token = token("twin", room);

@@ -17,6 +17,7 @@ mod metadata;
 mod mutations;
 mod packets;
 mod pair;
+mod rooms;
 mod server;
 mod signalling;
 mod websocket;
