@@ -26,6 +26,10 @@ use pending::{Eviction, Pending, Place};
 /// hyper refuses smaller buffers.
 const SMALLEST_HEAD: usize = 8 << 10;
 
+/// Most bytes of one read of a request. hyper reserves twice as much for the next read whenever one fills what it has
+/// reserved, 8 KiB at first, and only what was read is counted.
+const READ: usize = 4 << 10;
+
 /// How long accepting rests after the system refused a connection and none could be closed for it.
 const REST: Duration = Duration::from_millis(100);
 
@@ -210,6 +214,7 @@ async fn serve(
     let metered = Metered {
         stream,
         place: Arc::downgrade(&place),
+        has_read: false,
         port: Arc::clone(&port),
         _permit: permit,
     };
@@ -269,6 +274,9 @@ struct Metered {
     stream: TcpStream,
     /// Gone once this is a signal link.
     place: Weak<Place>,
+    /// A part of a request was read: the next one waits until other connections had their turn, so that those which were
+    /// closed for this part give back what they hold.
+    has_read: bool,
     port: Arc<Port>,
     /// Its part of [`HttpLimits::connections`], also as a signal link.
     _permit: OwnedSemaphorePermit,
@@ -280,11 +288,20 @@ impl AsyncRead for Metered {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let bytes = buffer.filled().len() - before;
+        let Some(place) = self.place.upgrade() else {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        };
+        if std::mem::take(&mut self.has_read) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let size = buffer.remaining().min(READ);
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(size));
+        let result = Pin::new(&mut self.stream).poll_read(context, &mut part);
+        let bytes = part.filled().len();
+        buffer.advance(bytes);
+        self.has_read = bytes > 0;
         if bytes > 0
-            && let Some(place) = self.place.upgrade()
             && let Some(eviction) = place.received(Instant::now(), bytes)
         {
             self.port.note(eviction);
