@@ -189,7 +189,7 @@ async fn text(alice: &Room, bob: &Room, output: &Output) -> Result<(), Failure> 
     let written = RefCell::new(Vec::new());
     let writing = async {
         let options = TextOptions::new("lk.chat").to("bob");
-        let mut writer = alice
+        let writer = alice
             .stream_text(options)
             .await
             .map_err(|e| Failure::opening("the text", &e))?;

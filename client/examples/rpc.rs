@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn serve(url: &str, token: &str) -> Result<(), Box<dyn std::error::Error>> {
     // Registered before connecting, so no call that comes at once is refused.
     let room = Room::builder(url, token)
-        .rpc("greet", |call| async move {
+        .on_rpc("greet", |call| async move {
             if call.payload.is_empty() {
                 return Err(RpcError::new(1, "nobody to greet"));
             }

@@ -62,9 +62,9 @@ impl RoomBuilder {
         self
     }
 
-    /// Serves a method before anybody can call it; see [`Room::register_rpc`].
+    /// Serves a method before anybody can call it; see [`Room::on_rpc`].
     #[must_use]
-    pub fn rpc<F, R>(mut self, method: impl Into<String>, handler: F) -> Self
+    pub fn on_rpc<F, R>(mut self, method: impl Into<String>, handler: F) -> Self
     where
         F: Fn(RpcInvocation) -> R + Send + Sync + 'static,
         R: Future<Output = Result<String, RpcError>> + Send + 'static,

@@ -67,7 +67,7 @@ pub(crate) async fn connect(builder: RoomBuilder) -> Result<Room, ConnectError> 
         let mut state = shared.lock();
         state.prepare(builder.listeners);
         for (method, handler) in builder.handlers {
-            state.register_rpc(method, handler);
+            state.on_rpc(method, handler);
         }
     }
     let serving: Vec<Serving> = builder

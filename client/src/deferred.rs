@@ -4,7 +4,10 @@
 //! may lock the room again. So whoever holds the lock hands them over to [`Deferred`] instead.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::task::Waker;
+
+use tokio::sync::Notify;
 
 /// Wakers to be woken and values to be dropped; both happens when this is dropped.
 #[derive(Default)]
@@ -13,6 +16,7 @@ pub(crate) struct Deferred {
     driver: Option<Waker>,
     woken: Vec<Waker>,
     stale: Vec<Waker>,
+    notified: Vec<Arc<Notify>>,
     dropped: Vec<Box<dyn Any + Send>>,
 }
 
@@ -28,6 +32,11 @@ impl Deferred {
     /// Wakes whoever waits.
     pub(crate) fn wake(&mut self, waker: Option<Waker>) {
         self.woken.extend(waker);
+    }
+
+    /// Wakes all who wait for this.
+    pub(crate) fn notify(&mut self, signal: &Arc<Notify>) {
+        self.notified.push(signal.clone());
     }
 
     /// Drops a waker of somebody who no longer waits.
@@ -47,13 +56,16 @@ impl Drop for Deferred {
         for waker in driver.into_iter().chain(self.woken.drain(..)) {
             waker.wake();
         }
+        for signal in &self.notified {
+            signal.notify_waiters();
+        }
     }
 }
 
 impl std::fmt::Debug for Deferred {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Deferred")
-            .field("woken", &self.woken.len())
+            .field("woken", &(self.woken.len() + self.notified.len()))
             .field("dropped", &self.dropped.len())
             .finish_non_exhaustive()
     }

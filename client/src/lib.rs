@@ -39,6 +39,7 @@ mod payload;
 mod progress;
 mod publish;
 mod reader;
+mod recipients;
 mod room;
 mod rpc;
 mod sending;
@@ -61,6 +62,8 @@ pub use error::{
 pub use events::{Event, Events};
 pub use handlers::{HandlerOptions, Registration};
 pub use lkstream_engine::Config as StreamLimits;
+pub use lkstream_engine::OpenError as StreamOpenError;
+pub use lkstream_engine::PublishError as PacketError;
 pub use lkstream_engine::encryption;
 pub use lkstream_engine::{
     Attributes, CloseError, Compress, Content, Counters, Limit, Lost, ReadError, RpcCode, RpcError,
@@ -71,12 +74,14 @@ pub use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid, Stream
 pub use lkstream_proto::packet::{
     Channel, ChatMessage, SipDtmf, Transcription, TranscriptionSegment,
 };
+pub use lkstream_proto::token;
 pub use options::{ByteOptions, TextOptions};
 pub use participant::{Kind, Participant, State};
 pub use payload::Payload;
 pub use progress::{Progress, ReadProgress};
 pub use publish::{DataOptions, PublishError};
 pub use reader::{ByteReader, Stored, TextReader};
+pub use recipients::Recipients;
 pub use room::Room;
 pub use rpc::{RpcCall, RpcInvocation, RpcNext, RpcRequest};
 pub use sent::{Receipt, ReceiptStatus, Receipts, Sent};

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use lkstream_engine::{Compress, StreamInfo, TextOperation};
 use lkstream_proto::id::{Identity, StreamId, Topic};
 
-use crate::{Payload, Progress};
+use crate::{Payload, Progress, Recipients};
 
 /// A callback for progress; runs on the task that writes, a few times a second, and must not block.
 pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
@@ -146,10 +146,23 @@ macro_rules! common_options {
                 self
             }
 
-            /// Adds a recipient. Without any the stream goes to everybody else in the room.
+            /// Adds attributes, as [`attribute`](Self::attribute) does.
             #[must_use]
-            pub fn to(mut self, identity: impl Into<Identity>) -> Self {
-                self.common.destinations.push(identity.into());
+            pub fn attributes<K: Into<String>, V: Into<String>>(
+                mut self,
+                attributes: impl IntoIterator<Item = (K, V)>,
+            ) -> Self {
+                let attributes = attributes.into_iter();
+                self.common
+                    .attributes
+                    .extend(attributes.map(|(key, value)| (key.into(), value.into())));
+                self
+            }
+
+            /// Adds recipients: `"bob"`, or `["bob", "carol"]`. Without any the stream goes to everybody else in the room.
+            #[must_use]
+            pub fn to(mut self, recipients: impl Into<Recipients>) -> Self {
+                self.common.destinations.extend(recipients.into());
                 self
             }
 

@@ -8,7 +8,7 @@ use lkstream_proto::id::{Identity, Topic};
 use lkstream_proto::packet::{Channel, ChatMessage, SipDtmf, Transcription};
 
 use crate::shared::Shared;
-use crate::{Payload, Room};
+use crate::{Payload, Recipients, Room};
 
 /// How a packet is published: reliably and to everybody, unless said otherwise.
 ///
@@ -53,10 +53,10 @@ impl DataOptions {
         self
     }
 
-    /// Adds a recipient. Without any the packet goes to everybody else in the room.
+    /// Adds recipients: `"bob"`, or `["bob", "carol"]`. Without any the packet goes to everybody else in the room.
     #[must_use]
-    pub fn to(mut self, identity: impl Into<Identity>) -> Self {
-        self.destinations.push(identity.into());
+    pub fn to(mut self, recipients: impl Into<Recipients>) -> Self {
+        self.destinations.extend(recipients.into());
         self
     }
 }

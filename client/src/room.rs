@@ -19,9 +19,17 @@ use crate::{
 /// Dropping the last handle leaves the room: what is queued is still sent for up to 3 s in the background, open
 /// writers and readers end with an error. [`close`](Room::close) does the same and waits for it. Neither needs a
 /// runtime in the drop itself; without one the connection is just gone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Room {
     handle: Arc<Handle>,
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Leaves the room when the last of the user's handles is gone.
@@ -107,8 +115,10 @@ impl Room {
     }
 
     /// One of the others.
-    pub fn participant(&self, identity: &Identity) -> Option<Participant> {
-        self.handle.shared.lock().session.other(identity).cloned()
+    pub fn participant(&self, identity: impl AsRef<str>) -> Option<Participant> {
+        let identity = identity.as_ref();
+        let state = self.handle.shared.lock();
+        state.session.other(identity).cloned()
     }
 
     /// Changes keys of a room that was joined with [`RoomBuilder::encryption`]; `None` without it. What is sent once

@@ -139,21 +139,21 @@ impl Room {
     /// bytes of data. A handler that holds a `Room` keeps the membership alive.
     ///
     /// Calls of methods that nobody serves are answered with [`RpcCode::UnsupportedMethod`](crate::RpcCode). To
-    /// be ready for calls that come at once, use [`RoomBuilder::rpc`](crate::RoomBuilder::rpc).
+    /// be ready for calls that come at once, use [`RoomBuilder::on_rpc`](crate::RoomBuilder::on_rpc).
     #[doc(alias = "register_rpc_method")]
-    pub fn register_rpc<F, R>(&self, method: impl Into<String>, handler: F)
+    pub fn on_rpc<F, R>(&self, method: impl Into<String>, handler: F)
     where
         F: Fn(RpcInvocation) -> R + Send + Sync + 'static,
         R: Future<Output = Result<String, RpcError>> + Send + 'static,
     {
         let (method, handler) = (method.into(), boxed(handler));
-        self.shared().lock().register_rpc(method, handler);
+        self.shared().lock().on_rpc(method, handler);
     }
 
     /// Serves a method no more; says whether it was served. Handlers that run go on.
     #[doc(alias = "unregister_rpc_method")]
-    pub fn unregister_rpc(&self, method: &str) -> bool {
-        self.shared().lock().unregister_rpc(method)
+    pub fn off_rpc(&self, method: &str) -> bool {
+        self.shared().lock().off_rpc(method)
     }
 
     /// Runs `interceptor` around every call made from now on: it may change the request, look at or change the result,
@@ -299,14 +299,14 @@ impl Shared {
 
 impl State {
     /// Serves a method; an earlier handler of it is replaced.
-    pub(crate) fn register_rpc(&mut self, method: String, handler: Handler) {
+    pub(crate) fn on_rpc(&mut self, method: String, handler: Handler) {
         self.engine.serve(method.as_str());
         let replaced = self.rpc.handlers.insert(method, handler);
         self.deferred.drop_later(replaced);
     }
 
     /// Serves a method no more; says whether it was served.
-    pub(crate) fn unregister_rpc(&mut self, method: &str) -> bool {
+    pub(crate) fn off_rpc(&mut self, method: &str) -> bool {
         self.engine.unserve(method);
         let removed = self.rpc.handlers.remove(method);
         let was_served = removed.is_some();

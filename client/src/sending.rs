@@ -89,6 +89,8 @@ impl Room {
     /// Two blocks of 240 kB are in memory at a time. Reading happens on tokio's blocking threads. Where all recipients
     /// can inflate, a file whose first bytes shrink is compressed ([`ByteOptions::compress`]).
     ///
+    /// Unless the options say otherwise, the MIME type is the one that the name's extension stands for.
+    ///
     /// # Cancel safety
     /// Not cancel safe: dropping the future aborts the stream, unless all of it was queued already.
     ///
@@ -113,6 +115,12 @@ impl Room {
         if options.name.is_none() {
             options.name = source.name();
         }
+        if options.common.mime_type.is_none()
+            && let Some(name) = &options.name
+        {
+            let guessed = mime_guess::from_path(name).first_raw();
+            options.common.mime_type = guessed.map(str::to_owned);
+        }
         match blocking(path, move || source.start()).await? {
             Start::Whole(content) => {
                 // What the file is counts, not what was expected of it.
@@ -133,16 +141,17 @@ impl Room {
         blocks: Blocks,
         options: ByteOptions,
     ) -> Result<Sent, SendError> {
-        let mut outgoing = Outgoing::open_file(self.shared().clone(), options, &first)?;
-        match copy(path, first, blocks, &mut outgoing).await {
+        let outgoing = Outgoing::open_file(self.shared().clone(), options, &first)?;
+        match copy(path, first, blocks, &outgoing).await {
             Ok(()) => Ok(outgoing.close(Attributes::new()).await?),
             Err(error) => {
-                outgoing.abort(match &error {
+                let reason = match &error {
                     SendError::FileChanged { .. } | SendError::FileModified { .. } => {
                         "the file changed while it was sent"
                     }
                     _ => "the file could not be read to its end",
-                });
+                };
+                outgoing.abort(reason, Attributes::new());
                 Err(error)
             }
         }
@@ -194,7 +203,7 @@ async fn copy(
     path: &Path,
     first: Bytes,
     mut blocks: Blocks,
-    outgoing: &mut Outgoing,
+    outgoing: &Outgoing,
 ) -> Result<(), SendError> {
     let mut block = Some(first);
     while let Some(written) = block.take() {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lkstream_proto::disconnect::DisconnectReason;
-use lkstream_proto::id::{Identity, RoomName, RoomSid};
+use lkstream_proto::id::{RoomName, RoomSid};
 use lkstream_proto::participant::{ParticipantInfo, ParticipantState};
 use lkstream_proto::room::{Room as RoomInfo, ServerInfo};
 use lkstream_proto::signal::{
@@ -393,8 +393,8 @@ impl Session {
     }
 
     /// One of the others.
-    pub fn other(&self, identity: &Identity) -> Option<&Participant> {
-        self.others.get(identity.as_str())
+    pub fn other(&self, identity: &str) -> Option<&Participant> {
+        self.others.get(identity)
     }
 
     /// The room's name.

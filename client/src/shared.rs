@@ -25,6 +25,7 @@ use crate::rpc::Rpc;
 use crate::sent::{Receipt, ReceiptStatus, Waiting};
 use crate::session::Session;
 use crate::streams::{Prepared, Queue};
+use crate::writer::Signals;
 use crate::{Disconnected, Participant};
 
 /// One room, shared by its handles, writers, readers and the driver.
@@ -60,9 +61,7 @@ pub(crate) struct State {
     /// The listeners that belong to handlers.
     pub(crate) handled: Vec<(ListenerId, StreamKind, TopicFilter)>,
     pub(crate) readers: HashMap<IncomingId, Waker>,
-    pub(crate) writers: HashMap<OutgoingId, Waker>,
-    /// Writers that wait for acknowledgements, not for room.
-    pub(crate) flushers: HashMap<OutgoingId, Waker>,
+    pub(crate) writers: HashMap<OutgoingId, Signals>,
     pub(crate) receipts: HashMap<StreamId, Waiting>,
     pub(crate) rpc: Rpc,
     /// There is room again for packets that are no streams.
@@ -121,7 +120,6 @@ impl Shared {
                 handled: Vec::new(),
                 readers: HashMap::new(),
                 writers: HashMap::new(),
-                flushers: HashMap::new(),
                 receipts: HashMap::new(),
                 rpc: Rpc::default(),
                 is_publishable: false,
@@ -178,11 +176,20 @@ impl State {
                     None => self.release_incoming(id),
                 },
                 Engine::Readable(id) => self.deferred.wake(self.readers.remove(&id)),
-                Engine::Writable(id) => self.deferred.wake(self.writers.remove(&id)),
-                Engine::Acknowledged(id) => self.deferred.wake(self.flushers.remove(&id)),
+                Engine::Writable(id) => {
+                    if let Some(signals) = self.writers.get(&id) {
+                        self.deferred.notify(&signals.room);
+                    }
+                }
+                Engine::Acknowledged(id) => {
+                    if let Some(signals) = self.writers.get(&id) {
+                        self.deferred.notify(&signals.acknowledged);
+                    }
+                }
                 Engine::Flushed(id) | Engine::OutgoingLost(id) => {
-                    self.deferred.wake(self.writers.remove(&id));
-                    self.deferred.wake(self.flushers.remove(&id));
+                    if let Some(signals) = self.writers.get(&id) {
+                        signals.all(&mut self.deferred);
+                    }
                 }
                 Engine::Unclaimed(info) => {
                     let info = Arc::unwrap_or_clone(info);
@@ -277,8 +284,9 @@ impl State {
             if let Some(mut outgoing) = self.engine.outgoing(id) {
                 outgoing.abort(reason);
             }
-            self.deferred.wake(self.writers.remove(&id));
-            self.deferred.wake(self.flushers.remove(&id));
+            if let Some(signals) = self.writers.get(&id) {
+                signals.all(&mut self.deferred);
+            }
         }
     }
 
@@ -294,8 +302,8 @@ impl State {
         for (_, waker) in self.readers.drain() {
             self.deferred.wake(Some(waker));
         }
-        for (_, waker) in self.writers.drain().chain(self.flushers.drain()) {
-            self.deferred.wake(Some(waker));
+        for signals in self.writers.values() {
+            signals.all(&mut self.deferred);
         }
         for queue in self.listeners.values_mut() {
             self.deferred.wake(queue.waker.take());

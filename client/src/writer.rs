@@ -1,8 +1,9 @@
 //! Writing one outgoing stream.
 
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
@@ -12,7 +13,10 @@ use lkstream_engine::{
     StreamInfo, WriteError, Written,
 };
 use tokio::io::AsyncWrite;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
+use crate::deferred::Deferred;
 use crate::options::{ByteOptions, Common, OnProgress, TextOptions};
 use crate::sent::{Receipts, Sent, Waiting};
 use crate::shared::Shared;
@@ -30,8 +34,28 @@ pub(crate) struct Outgoing {
     id: OutgoingId,
     info: StreamInfo,
     on_progress: Option<OnProgress>,
-    receipts: Option<Receipts>,
-    is_ended: bool,
+    receipts: Mutex<Option<Receipts>>,
+    is_ended: AtomicBool,
+    signals: Signals,
+    /// Held while a piece is written, so that those of several handles do not mix.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// What those who write a stream wait for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signals {
+    /// There is room for more.
+    pub(crate) room: Arc<Notify>,
+    /// More was acknowledged.
+    pub(crate) acknowledged: Arc<Notify>,
+}
+
+impl Signals {
+    /// The stream has ended, or the room has.
+    pub(crate) fn all(&self, deferred: &mut Deferred) {
+        deferred.notify(&self.room);
+        deferred.notify(&self.acknowledged);
+    }
 }
 
 impl std::fmt::Debug for Outgoing {
@@ -144,6 +168,8 @@ impl Outgoing {
         if !is_whole {
             state.open.insert(id);
         }
+        let signals = Signals::default();
+        state.writers.insert(id, signals.clone());
         state.wake_driver();
         drop(state);
         let outgoing = Outgoing {
@@ -151,8 +177,10 @@ impl Outgoing {
             id,
             info,
             on_progress: common.on_progress,
-            receipts,
-            is_ended: false,
+            receipts: Mutex::new(receipts),
+            is_ended: AtomicBool::new(false),
+            signals,
+            turn: tokio::sync::Mutex::default(),
         };
         if let Some(on_open) = common.on_open {
             on_open(&outgoing.info);
@@ -186,73 +214,76 @@ impl Outgoing {
         }
     }
 
-    /// Takes what fits of `bytes`; ready when at least something was taken, or nothing was given.
-    fn poll_some(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &mut Bytes,
-    ) -> Poll<Result<(), WriteError>> {
-        let waker = cx.waker().clone();
+    /// Takes what fits of `bytes`; says whether that was anything, or nothing was given.
+    fn take(&self, bytes: &mut Bytes) -> Result<bool, WriteError> {
         let mut state = self.shared.lock();
         let Some(mut outgoing) = state.engine.outgoing(self.id) else {
-            return Poll::Ready(Err(WriteError::Closed));
+            return Err(WriteError::Closed);
         };
         let taken = match outgoing.write(bytes.clone())? {
             Written::All => bytes.len(),
             Written::Blocked { taken } => taken,
         };
         if taken == 0 && !bytes.is_empty() {
-            let previous = state.writers.insert(self.id, waker);
-            state.deferred.forget(previous);
-            return Poll::Pending;
+            return Ok(false);
         }
         bytes.advance(taken);
         state.wake_driver();
-        Poll::Ready(Ok(()))
+        Ok(true)
     }
 
     /// Writes all of it, waiting for room.
-    pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<(), WriteError> {
-        std::future::poll_fn(|cx| {
-            while !bytes.is_empty() {
-                ready!(self.poll_some(cx, &mut bytes))?;
+    pub(crate) async fn write(&self, mut bytes: Bytes) -> Result<(), WriteError> {
+        let turn = self.turn.lock().await;
+        while !bytes.is_empty() {
+            if self.take(&mut bytes)? {
+                continue;
             }
-            Poll::Ready(Ok(()))
-        })
-        .await?;
+            let mut room = pin!(self.signals.room.notified());
+            room.as_mut().enable();
+            // There may have been room since.
+            if !self.take(&mut bytes)? {
+                room.await;
+            }
+        }
+        drop(turn);
         self.report();
         Ok(())
     }
 
-    /// Waits until what was written is acknowledged; of a closed stream until its trailer is, too.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        self.report();
-        let waker = cx.waker().clone();
+    /// Whether what was written is acknowledged; of a closed stream whether its trailer is, too. If not, the next
+    /// acknowledgement signals.
+    fn is_flushed(&self) -> Result<bool, WriteError> {
         let mut state = self.shared.lock();
         let Some(mut outgoing) = state.engine.outgoing(self.id) else {
-            return Poll::Ready(Err(WriteError::Closed));
+            return Err(WriteError::Closed);
         };
         let progress = outgoing.progress();
         match outgoing.state() {
-            OutgoingState::Lost(lost) => return Poll::Ready(Err(WriteError::ConnectionLost(lost))),
-            OutgoingState::Flushed => return Poll::Ready(Ok(())),
-            OutgoingState::Open if progress.acknowledged >= progress.written => {
-                return Poll::Ready(Ok(()));
+            OutgoingState::Lost(lost) => Err(WriteError::ConnectionLost(lost)),
+            OutgoingState::Flushed => Ok(true),
+            OutgoingState::Open if progress.acknowledged >= progress.written => Ok(true),
+            _ => {
+                outgoing.notify_acknowledged();
+                Ok(false)
             }
-            _ => {}
         }
-        outgoing.notify_acknowledged();
-        let previous = state.flushers.insert(self.id, waker);
-        state.deferred.forget(previous);
-        Poll::Pending
     }
 
-    pub(crate) async fn flush(&mut self) -> Result<(), WriteError> {
-        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+    pub(crate) async fn flush(&self) -> Result<(), WriteError> {
+        loop {
+            let mut acknowledged = pin!(self.signals.acknowledged.notified());
+            acknowledged.as_mut().enable();
+            self.report();
+            if self.is_flushed()? {
+                return Ok(());
+            }
+            acknowledged.await;
+        }
     }
 
     /// Queues the end of the stream.
-    fn end(&mut self, attributes: Attributes) -> Result<(), CloseError> {
+    fn end(&self, attributes: Attributes) -> Result<(), CloseError> {
         let mut state = self.shared.lock();
         let Some(mut outgoing) = state.engine.outgoing(self.id) else {
             return Err(CloseError::Closed);
@@ -261,12 +292,13 @@ impl Outgoing {
         state.open.remove(&self.id);
         state.wake_driver();
         drop(state);
-        self.is_ended = true;
+        self.is_ended.store(true, Ordering::Relaxed);
+        self.signals.room.notify_waiters();
         Ok(())
     }
 
     /// Ends the stream well and waits until all of it is acknowledged.
-    pub(crate) async fn close(mut self, attributes: Attributes) -> Result<Sent, CloseError> {
+    pub(crate) async fn close(&self, attributes: Attributes) -> Result<Sent, CloseError> {
         self.end(attributes)?;
         self.delivered().await
     }
@@ -277,10 +309,15 @@ impl Outgoing {
         self.delivered().await
     }
 
-    async fn delivered(mut self) -> Result<Sent, CloseError> {
+    async fn delivered(&self) -> Result<Sent, CloseError> {
         self.flush().await.map_err(to_close_error)?;
-        self.is_ended = true;
-        let receipts = self.receipts.take().unwrap_or_else(|| Receipts {
+        self.is_ended.store(true, Ordering::Relaxed);
+        let receipts = self
+            .receipts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let receipts = receipts.unwrap_or_else(|| Receipts {
             shared: None,
             stream: self.info.id.clone(),
         });
@@ -293,14 +330,16 @@ impl Outgoing {
     }
 
     /// Ends the stream with a reason instead of well.
-    pub(crate) fn abort(&mut self, reason: &str) {
-        self.is_ended = true;
+    pub(crate) fn abort(&self, reason: &str, attributes: Attributes) {
+        self.is_ended.store(true, Ordering::Relaxed);
         let mut state = self.shared.lock();
         if let Some(mut outgoing) = state.engine.outgoing(self.id) {
-            outgoing.cancel(reason);
+            outgoing.cancel(reason, attributes);
         }
         state.open.remove(&self.id);
         state.wake_driver();
+        drop(state);
+        self.signals.room.notify_waiters();
     }
 }
 
@@ -330,16 +369,12 @@ fn byte_content(options: &ByteOptions) -> Content {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        if !self.is_ended {
-            self.abort(DROPPED);
+        if !*self.is_ended.get_mut() {
+            self.abort(DROPPED, Attributes::new());
         }
         let mut state = self.shared.lock();
-        let (writer, flusher) = (
-            state.writers.remove(&self.id),
-            state.flushers.remove(&self.id),
-        );
-        state.deferred.forget(writer);
-        state.deferred.forget(flusher);
+        // Nobody waits for them: whoever did would still hold the stream.
+        state.writers.remove(&self.id);
         if let Some(outgoing) = state.engine.outgoing(self.id) {
             outgoing.release();
         }
@@ -363,11 +398,81 @@ fn to_io_error(error: WriteError) -> io::Error {
     io::Error::new(kind, error)
 }
 
+/// A writer's side of `AsyncWrite`: what it waits for between two polls.
+#[derive(Debug, Default)]
+struct Polled {
+    waiting: Option<Pin<Box<OwnedNotified>>>,
+}
+
+impl Polled {
+    /// Asks `done` until it says so, and waits for `signal` before it asks again.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        signal: &Arc<Notify>,
+        mut done: impl FnMut() -> io::Result<bool>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if let Some(waiting) = &mut self.waiting {
+                ready!(waiting.as_mut().poll(cx));
+                self.waiting = None;
+            }
+            let mut waiting = Box::pin(signal.clone().notified_owned());
+            waiting.as_mut().enable();
+            if done()? {
+                return Poll::Ready(Ok(()));
+            }
+            self.waiting = Some(waiting);
+        }
+    }
+
+    /// Takes at least one byte of `bytes`.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        outgoing: &Outgoing,
+        bytes: &mut Bytes,
+    ) -> Poll<io::Result<()>> {
+        if self.waiting.is_none() && outgoing.take(bytes).map_err(to_io_error)? {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll(cx, &outgoing.signals.room, || {
+            outgoing.take(bytes).map_err(to_io_error)
+        })
+    }
+
+    /// Ends the stream well, and waits until all of it is acknowledged.
+    fn poll_shutdown(
+        &mut self,
+        cx: &mut Context<'_>,
+        outgoing: &Outgoing,
+    ) -> Poll<io::Result<()>> {
+        if !outgoing.is_ended.load(Ordering::Relaxed) {
+            // What a write waited for is no matter any more.
+            self.waiting = None;
+            outgoing.end(Attributes::new()).map_err(|error| {
+                let kind = match error {
+                    CloseError::ConnectionLost(_) => io::ErrorKind::BrokenPipe,
+                    _ => io::ErrorKind::InvalidInput,
+                };
+                io::Error::new(kind, error)
+            })?;
+        }
+        self.poll(cx, &outgoing.signals.acknowledged, || {
+            outgoing.report();
+            outgoing.is_flushed().map_err(to_io_error)
+        })
+    }
+}
+
 macro_rules! common_writer {
     ($writer:ident) => {
         impl $writer {
             pub(crate) fn new(outgoing: Outgoing) -> Self {
-                $writer { outgoing }
+                $writer {
+                    outgoing: Arc::new(outgoing),
+                    state: Default::default(),
+                }
             }
 
             /// The header as it was sent.
@@ -387,7 +492,7 @@ macro_rules! common_writer {
             ///
             /// # Errors
             /// [`WriteError`] when the stream is closed or the room is gone.
-            pub async fn flush(&mut self) -> Result<(), WriteError> {
+            pub async fn flush(&self) -> Result<(), WriteError> {
                 self.outgoing.flush().await
             }
 
@@ -413,21 +518,57 @@ macro_rules! common_writer {
                 self.outgoing.close(attributes).await
             }
 
-            /// Ends the stream as failed: what waits is dropped and the receivers read an error with this reason.
-            pub fn abort(mut self, reason: &str) {
-                self.outgoing.abort(reason);
+            /// Ends the stream as failed: what waits is dropped and the receivers read an error with this reason, of
+            /// which they get 1024 bytes.
+            pub fn abort(self, reason: &str) {
+                self.outgoing.abort(reason, Attributes::new());
+            }
+
+            /// [`abort`](Self::abort) with attributes for the trailer, as far as they fit into a packet of 64 000
+            /// bytes.
+            pub fn abort_with(self, reason: &str, attributes: Attributes) {
+                self.outgoing.abort(reason, attributes);
+            }
+        }
+
+        impl Clone for $writer {
+            fn clone(&self) -> Self {
+                $writer {
+                    outgoing: self.outgoing.clone(),
+                    state: Default::default(),
+                }
+            }
+        }
+
+        impl std::fmt::Debug for $writer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($writer))
+                    .field("id", &self.outgoing.info.id)
+                    .finish_non_exhaustive()
             }
         }
     };
 }
 
-/// Writes one text stream, piece by piece. Each write travels at once, on its own.
+/// Writes one text stream, piece by piece; also as [`AsyncWrite`]. Each write travels at once, on its own.
 ///
-/// Only [`close`](TextWriter::close) ends the stream well. Dropping the writer before that aborts it: receivers
-/// read an error, never a clean end.
-#[derive(Debug)]
+/// Only [`close`](TextWriter::close) (or `AsyncWrite::poll_shutdown`) ends the stream well. Dropping the writer, and all
+/// its clones, before that aborts it: receivers read an error, never a clean end.
+///
+/// Clones write the same stream; what one writes is never in the middle of what another does, except with
+/// `AsyncWrite`, whose pieces may be cut. As `AsyncWrite` it takes UTF-8 in any pieces; anything else is
+/// [`InvalidData`](io::ErrorKind::InvalidData). `AsyncWrite::poll_flush` does not wait for acknowledgements, since nothing
+/// but the beginning of a character is held back; [`flush`](TextWriter::flush) does.
 pub struct TextWriter {
-    outgoing: Outgoing,
+    outgoing: Arc<Outgoing>,
+    state: TextState,
+}
+
+#[derive(Debug, Default)]
+struct TextState {
+    polled: Polled,
+    /// The beginning of a character whose rest the next write brings: at most 3 bytes.
+    partial: Vec<u8>,
 }
 
 common_writer!(TextWriter);
@@ -440,32 +581,81 @@ impl TextWriter {
     ///
     /// # Errors
     /// [`WriteError`] when the announced length is exceeded, the stream is closed or the room is gone.
-    pub async fn write(&mut self, text: impl Into<String>) -> Result<(), WriteError> {
+    pub async fn write(&self, text: impl Into<String>) -> Result<(), WriteError> {
         self.outgoing.write(Bytes::from(text.into())).await
     }
 }
 
+impl AsyncWrite for TextWriter {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let TextWriter { outgoing, state } = self.get_mut();
+        let buf = &buf[..buf.len().min(COPY_BYTES)];
+        let held = state.partial.len();
+        let all = [&state.partial, buf].concat();
+        let whole = match std::str::from_utf8(&all) {
+            Ok(_) => all.len(),
+            Err(error) if error.error_len().is_none() || error.valid_up_to() > 0 => {
+                error.valid_up_to()
+            }
+            Err(error) => return Poll::Ready(Err(invalid_text(error))),
+        };
+        if whole == 0 {
+            // Not even one character yet.
+            state.partial = all;
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let mut text = Bytes::copy_from_slice(&all[..whole]);
+        ready!(state.polled.poll_write(cx, outgoing, &mut text))?;
+        // What is taken ends with a character, so it covers what was held back.
+        state.partial.clear();
+        Poll::Ready(Ok(whole - text.len() - held))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let TextWriter { outgoing, state } = self.get_mut();
+        if let Err(error) = std::str::from_utf8(&state.partial) {
+            return Poll::Ready(Err(invalid_text(error)));
+        }
+        state.polled.poll_shutdown(cx, outgoing)
+    }
+}
+
+fn invalid_text(error: std::str::Utf8Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
 /// Writes one byte stream; also as [`AsyncWrite`].
 ///
-/// Only [`close`](ByteWriter::close) (or `AsyncWrite::poll_shutdown`) ends the stream well. Dropping the writer
-/// before that aborts it: receivers read an error, never a clean end. `AsyncWrite::poll_flush` does not wait for
-/// acknowledgements, since nothing is held back; [`flush`](ByteWriter::flush) does.
-#[derive(Debug)]
+/// Only [`close`](ByteWriter::close) (or `AsyncWrite::poll_shutdown`) ends the stream well. Dropping the writer, and all
+/// its clones, before that aborts it: receivers read an error, never a clean end.
+///
+/// Clones write the same stream; what one writes is never in the middle of what another does, except with
+/// `AsyncWrite`, whose pieces may be cut. `AsyncWrite::poll_flush` does not wait for acknowledgements, since nothing is
+/// held back; [`flush`](ByteWriter::flush) does.
 pub struct ByteWriter {
-    outgoing: Outgoing,
+    outgoing: Arc<Outgoing>,
+    state: Polled,
 }
 
 common_writer!(ByteWriter);
 
 impl ByteWriter {
-    /// Sends bytes, without copying them, waiting while more than 256 KiB are queued.
+    /// Sends bytes, waiting while more than 256 KiB are queued. Owned ones, such as [`Bytes`], are not copied.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropping the future may leave a part of the bytes written.
     ///
     /// # Errors
     /// [`WriteError`] when the announced length is exceeded, the stream is closed or the room is gone.
-    pub async fn write(&mut self, bytes: impl Into<Payload>) -> Result<(), WriteError> {
+    pub async fn write(&self, bytes: impl Into<Payload>) -> Result<(), WriteError> {
         let bytes = bytes.into().lent(&self.outgoing.shared.released);
         self.outgoing.write(bytes).await
     }
@@ -473,13 +663,14 @@ impl ByteWriter {
 
 impl AsyncWrite for ByteWriter {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let ByteWriter { outgoing, state } = self.get_mut();
         let given = buf.len().min(COPY_BYTES);
         let mut bytes = Bytes::copy_from_slice(&buf[..given]);
-        ready!(self.outgoing.poll_some(cx, &mut bytes)).map_err(to_io_error)?;
+        ready!(state.poll_write(cx, outgoing, &mut bytes))?;
         Poll::Ready(Ok(given - bytes.len()))
     }
 
@@ -487,17 +678,8 @@ impl AsyncWrite for ByteWriter {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.outgoing.is_ended {
-            self.outgoing
-                .end(Attributes::new())
-                .map_err(|error| match error {
-                    CloseError::ConnectionLost(_) => {
-                        io::Error::new(io::ErrorKind::BrokenPipe, error)
-                    }
-                    _ => io::Error::new(io::ErrorKind::InvalidInput, error),
-                })?;
-        }
-        self.outgoing.poll_flush(cx).map_err(to_io_error)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ByteWriter { outgoing, state } = self.get_mut();
+        state.poll_shutdown(cx, outgoing)
     }
 }

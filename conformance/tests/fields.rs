@@ -183,7 +183,7 @@ fn the_command_has_what_the_table_says() {
 async fn setters_and_readers(
     text: TextReader,
     mut bytes: ByteReader,
-    mut writer: TextWriter,
+    writer: TextWriter,
 ) -> Result<Sent, CloseError> {
     let byte_options = || {
         ByteOptions::new("topic")

@@ -100,7 +100,7 @@ async fn chat(url: String, token: String, ready: oneshot::Sender<()>) -> Outcome
 
 #[rustfmt::skip]
 async fn call(room: &Room) -> Outcome<String> {
-    room.register_rpc("greet", |call| async move { Ok(format!("hello {}", call.payload)) });
+    room.on_rpc("greet", |call| async move { Ok(format!("hello {}", call.payload)) });
     let answer = room.call("bob", "greet", "alice").await?;
     Ok(answer)
 }
@@ -129,7 +129,7 @@ async fn the_rust_of_the_readme_does_what_it_says() -> Outcome {
     let url = server.url();
     let watcher = Room::connect(&url, &token("watcher")).await?;
     let bob = Room::connect(&url, &token("bob")).await?;
-    bob.register_rpc("greet", |call| async move {
+    bob.on_rpc("greet", |call| async move {
         Ok(format!("bob greets {}", call.payload))
     });
     watcher.wait_for_participant("bob").await?;

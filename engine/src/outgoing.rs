@@ -254,13 +254,25 @@ impl<'a> Outgoing<'a> {
             .change(self.id, |stream| stream.abort(reason));
     }
 
-    /// Gives up what was not handed out yet, even of a closed stream: the receivers get `reason`
-    /// instead of the rest. Does nothing once the last packet was handed out, or when the stream
+    /// Gives up what was not handed out yet, even of a closed stream: the receivers get `reason`,
+    /// and `attributes` as far as they fit, instead of the rest. Does nothing once the last packet was handed out, or when the stream
     /// is a single packet.
-    pub fn cancel(&mut self, reason: &str) {
-        self.engine
-            .outgoing
-            .change(self.id, |stream| stream.cancel(reason));
+    pub fn cancel(&mut self, reason: &str, attributes: Attributes) {
+        self.engine.outgoing.change(self.id, |stream| {
+            let trailer = Trailer {
+                stream_id: stream.info.id.as_str().to_owned(),
+                reason: crate::stream::reason(reason).to_owned(),
+                attributes,
+            };
+            // The end must come through; what is only added to it may not.
+            let fits = stream.trailer_size(&trailer) <= PACKET_BYTES;
+            let attributes = if fits {
+                trailer.attributes
+            } else {
+                Attributes::new()
+            };
+            stream.cancel(reason, attributes);
+        });
     }
 
     /// Has the next acknowledgement of a part of this stream give

@@ -32,5 +32,6 @@ mod worker;
 pub use accept::HttpLimits;
 pub use config::{Config, DEV_API_KEY, DEV_API_SECRET, LoopbackCandidates};
 pub use link::SignalLimits;
+pub use lkstream_proto::token;
 pub use server::{Server, SpawnError};
 pub use stats::Stats;

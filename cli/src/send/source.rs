@@ -327,7 +327,7 @@ fn report(
 }
 
 async fn send_byte_input(room: &Room, options: ByteOptions, what: &str) -> Result<Sent, Failure> {
-    let mut writer = room
+    let writer = room
         .stream_bytes(options)
         .await
         .map_err(|e| Failure::opening(what, &e))?;
@@ -349,7 +349,7 @@ async fn send_byte_input(room: &Room, options: ByteOptions, what: &str) -> Resul
 
 async fn send_text_input(room: &Room, options: TextOptions) -> Result<Sent, Failure> {
     let what = "the text";
-    let mut writer = room
+    let writer = room
         .stream_text(options)
         .await
         .map_err(|e| Failure::opening(what, &e))?;

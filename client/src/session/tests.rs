@@ -154,7 +154,7 @@ fn a_join_is_answered_with_a_ping_at_once() {
     assert_eq!(script.session.room_sid(), "RM_1");
     assert_eq!(script.session.server().version, "1.13.5");
     assert_eq!(script.session.others().count(), 1);
-    assert!(script.session.other(&"bob".into()).unwrap().is_active());
+    assert!(script.session.other("bob").unwrap().is_active());
     let answer = SessionDescription {
         r#type: "answer".into(),
         sdp: "v=0".into(),
@@ -384,7 +384,7 @@ fn participants_come_change_and_go() {
         words(&script.server(update(vec![renamed.clone()]))),
         ["updated carl"]
     );
-    assert!(script.session.other(&"carl".into()).unwrap().inflates());
+    assert!(script.session.other("carl").unwrap().inflates());
     assert_eq!(
         words(&script.server(update(vec![renamed]))),
         Vec::<String>::new()
@@ -417,7 +417,7 @@ fn older_versions_of_the_same_session_are_ignored() {
         words(&script.server(update(vec![old]))),
         Vec::<String>::new()
     );
-    assert_eq!(script.session.other(&"bob".into()).unwrap().name(), "");
+    assert_eq!(script.session.other("bob").unwrap().name(), "");
 }
 
 #[test]
@@ -439,7 +439,7 @@ fn a_new_sid_is_a_leave_and_a_join() {
     )]));
     assert_eq!(words(&outputs), Vec::<String>::new());
     assert_eq!(
-        script.session.other(&"bob".into()).unwrap().sid(),
+        script.session.other("bob").unwrap().sid(),
         &"PA_new"
     );
 }
@@ -636,7 +636,7 @@ fn participants_are_bounded_in_memory() {
     let held: usize = script.session.others().map(Participant::footprint).sum();
     assert!(held <= others::PARTICIPANTS_BYTES, "{held}");
     let known = |script: &Script, number: usize| {
-        let identity = Identity::from(format!("guest{number}"));
+        let identity = format!("guest{number}");
         script.session.other(&identity).cloned().unwrap()
     };
     assert!(!known(&script, 0).is_shortened());

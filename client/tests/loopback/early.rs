@@ -41,7 +41,7 @@ async fn a_packet_that_comes_before_the_first_look_at_the_events_is_seen() {
 #[tokio::test]
 async fn events_before_the_first_call_are_kept_and_a_second_handle_starts_at_its_call() {
     let server = server().await;
-    let answers = |bob: RoomBuilder| bob.rpc("ping", |_| async { Ok(String::new()) });
+    let answers = |bob: RoomBuilder| bob.on_rpc("ping", |_| async { Ok(String::new()) });
     let (alice, bob) = pair(&server, answers).await;
     alice
         .publish_data("early", DataOptions::new())

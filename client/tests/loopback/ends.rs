@@ -29,7 +29,7 @@ async fn a_dropped_writer_is_an_abort_at_the_reader() {
     let server = server().await;
     let (alice, bob) = pair(&server, |bob| bob.bytes("b")).await;
     let mut streams = bob.byte_streams("b");
-    let mut writer = alice.stream_bytes(ByteOptions::new("b")).await.unwrap();
+    let writer = alice.stream_bytes(ByteOptions::new("b")).await.unwrap();
     writer.write(vec![7; 10]).await.unwrap();
     let mut reader = within(streams.next()).await.unwrap();
     assert_eq!(within(reader.next()).await.unwrap().unwrap().len(), 10);
@@ -49,7 +49,7 @@ async fn an_abort_carries_its_reason_and_leaves_no_file() {
     let (alice, bob) = pair(&server, |bob| bob.bytes("b")).await;
     let mut streams = bob.byte_streams("b");
     let directory = tempfile::tempdir().unwrap();
-    let mut writer = alice
+    let writer = alice
         .stream_bytes(ByteOptions::new("b").name("a").confirmed())
         .await
         .unwrap();
@@ -71,7 +71,7 @@ async fn a_dropped_reader_does_not_hold_the_sender_and_says_failed() {
     let server = server().await;
     let (alice, bob) = pair(&server, |bob| bob.bytes("b")).await;
     let mut streams = bob.byte_streams("b");
-    let mut writer = alice
+    let writer = alice
         .stream_bytes(ByteOptions::new("b").confirmed())
         .await
         .unwrap();
@@ -126,7 +126,7 @@ async fn a_sender_that_leaves_ends_its_streams_as_failed() {
     let (alice, bob) = pair(&server, |bob| bob.bytes("b")).await;
     let mut streams = bob.byte_streams("b");
     let mut events = bob.events();
-    let mut writer = alice.stream_bytes(ByteOptions::new("b")).await.unwrap();
+    let writer = alice.stream_bytes(ByteOptions::new("b")).await.unwrap();
     writer.write(vec![1; 10]).await.unwrap();
     let mut reader = within(streams.next()).await.unwrap();
     within(reader.next()).await.unwrap().unwrap();
@@ -160,7 +160,7 @@ async fn closing_sends_what_is_queued_first() {
     let (alice, bob) = pair(&server, |bob| bob.bytes("b")).await;
     let mut streams = bob.byte_streams("b");
     let bytes = noise(200_000);
-    let mut writer = alice.stream_bytes(ByteOptions::new("b")).await.unwrap();
+    let writer = alice.stream_bytes(ByteOptions::new("b")).await.unwrap();
     writer.write(bytes.clone()).await.unwrap();
     // Polled once, so the end is queued, but nothing waits for its acknowledgement.
     let mut closing = Box::pin(writer.close());
@@ -192,7 +192,7 @@ async fn a_server_that_shuts_down_tells_why() {
     let (alice, bob) = pair(&server, |bob| bob.texts("t")).await;
     let mut events = bob.events();
     let mut texts = bob.text_streams("t");
-    let mut writer = alice.stream_text(TextOptions::new("t")).await.unwrap();
+    let writer = alice.stream_text(TextOptions::new("t")).await.unwrap();
     writer.write("half a sen").await.unwrap();
     let mut text = within(texts.next()).await.unwrap();
     within(text.next()).await.unwrap().unwrap();

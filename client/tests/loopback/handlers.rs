@@ -334,7 +334,7 @@ async fn a_handler_that_is_busy_is_not_too_slow() {
     };
     let (alice, bob) = pair(&server, |bob| bob.stream_limits(limits)).await;
     let (mut working, mut stopped) = (bob.byte_streams("working"), bob.byte_streams("stopped"));
-    let mut writer = alice
+    let writer = alice
         .stream_bytes(ByteOptions::new("stopped"))
         .await
         .unwrap();

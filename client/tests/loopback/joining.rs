@@ -21,7 +21,7 @@ async fn a_room_knows_itself_and_the_others() {
     assert!(alice.participants().is_empty());
     let bob = join(&server, "bob").await;
     assert_eq!(
-        bob.participant(&"alice".into()).unwrap().sid(),
+        bob.participant("alice").unwrap().sid(),
         alice.local().sid()
     );
     let found = within(alice.wait_for_participant("bob")).await.unwrap();
@@ -198,7 +198,7 @@ async fn no_duration_is_too_long() {
             .transport_timeout(Duration::MAX)
             .stream_limits(limits())
             .bytes("files")
-            .rpc("echo", |call| async move { Ok(call.payload) })
+            .on_rpc("echo", |call| async move { Ok(call.payload) })
     };
     let alice = within(patient(builder(&server, "alice")).connect())
         .await
@@ -210,7 +210,7 @@ async fn no_duration_is_too_long() {
     let call = alice.call("bob", "echo", "x").timeout(Duration::MAX);
     assert_eq!(within(call.into_future()).await.unwrap(), "x");
     let mut files = bob.byte_streams("files");
-    let mut writer = alice
+    let writer = alice
         .stream_bytes(lkstream::ByteOptions::new("files"))
         .await
         .unwrap();

@@ -1,6 +1,7 @@
 //! Two rooms and a server in one process, over real sockets on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api;
 mod early;
 mod ends;
 mod handlers;

@@ -78,13 +78,13 @@ fn handlers_that_are_replaced_may_use_the_room_when_they_are_dropped() {
         let uses = Arc::new(AtomicUsize::new(0));
         for _ in 0..2 {
             let held = Reentrant::new(&alice, &uses);
-            alice.register_rpc("m", move |_| {
+            alice.on_rpc("m", move |_| {
                 held.room.participants();
                 async { Ok::<_, RpcError>(String::new()) }
             });
         }
         assert_eq!(uses.load(Ordering::Relaxed), 1);
-        assert!(alice.unregister_rpc("m"));
+        assert!(alice.off_rpc("m"));
         assert_eq!(uses.load(Ordering::Relaxed), 2);
 
         let held = Reentrant::new(&alice, &uses);
@@ -130,10 +130,10 @@ fn payloads_may_use_the_room_when_they_are_dropped() {
         assert_eq!(read.unwrap(), noise(100_000));
         sent.unwrap();
 
-        let mut writer = alice.stream_bytes(ByteOptions::new("none")).await.unwrap();
+        let writer = alice.stream_bytes(ByteOptions::new("none")).await.unwrap();
         within(writer.write(payload())).await.unwrap();
         within(writer.close()).await.unwrap();
-        let mut writer = alice.stream_bytes(ByteOptions::new("none")).await.unwrap();
+        let writer = alice.stream_bytes(ByteOptions::new("none")).await.unwrap();
         within(writer.write(payload())).await.unwrap();
         writer.abort("enough");
         let error = alice.publish_data(payload(), DataOptions::new()).await;
@@ -154,7 +154,7 @@ fn wakers_may_use_the_room_when_they_are_woken_and_dropped() {
         let (alice, bob) = pair(&server, |bob| {
             bob.bytes("files")
                 .texts("texts")
-                .rpc("slow", |_| async { std::future::pending().await })
+                .on_rpc("slow", |_| async { std::future::pending().await })
         })
         .await;
         let uses = Arc::new(AtomicUsize::new(0));
@@ -176,7 +176,7 @@ fn wakers_may_use_the_room_when_they_are_woken_and_dropped() {
             }
         }
         let mut texts = alice.text_streams("texts");
-        let mut writer = alice.stream_bytes(ByteOptions::new("files")).await.unwrap();
+        let writer = alice.stream_bytes(ByteOptions::new("files")).await.unwrap();
         let mut sent = alice
             .send_text("x", TextOptions::new("none").to("alice").confirmed())
             .await

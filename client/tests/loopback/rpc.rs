@@ -12,7 +12,7 @@ use super::*;
 async fn a_call_gives_what_the_handler_returns() {
     let server = server().await;
     let (alice, bob) = pair(&server, |bob| {
-        bob.rpc("echo", |call| async move {
+        bob.on_rpc("echo", |call| async move {
             Ok(format!(
                 "{} {} {:?}",
                 call.caller, call.payload, call.response_timeout
@@ -29,7 +29,7 @@ async fn a_call_gives_what_the_handler_returns() {
     // protocol.md §6: the handler is told the timeout less 7 s.
     assert_eq!(answer.await.unwrap(), "alice hi 3s");
 
-    bob.register_rpc(
+    bob.on_rpc(
         "repeat",
         |call| async move { Ok(call.payload.repeat(1000)) },
     );
@@ -37,7 +37,7 @@ async fn a_call_gives_what_the_handler_returns() {
         let long = piece.repeat(1000);
         let answer = within(alice.call("bob", "repeat", piece).into_future());
         assert_eq!(answer.await.unwrap(), long);
-        bob.register_rpc("length", |call| async move {
+        bob.on_rpc("length", |call| async move {
             Ok(call.payload.len().to_string())
         });
         let answer = within(alice.call("bob", "length", &*long).into_future());
@@ -49,10 +49,10 @@ async fn a_call_gives_what_the_handler_returns() {
 async fn errors_of_handlers_panics_and_missing_methods_come_back() {
     let server = server().await;
     let (alice, bob) = pair(&server, |bob| bob).await;
-    bob.register_rpc("fail", |_| async {
+    bob.on_rpc("fail", |_| async {
         Err(RpcError::new(7, "no").with_data("why"))
     });
-    bob.register_rpc("panic", |_| async {
+    bob.on_rpc("panic", |_| async {
         panic!("a handler that panics is a part of this test")
     });
 
@@ -74,8 +74,8 @@ async fn errors_of_handlers_panics_and_missing_methods_come_back() {
         .unwrap_err();
     assert_eq!(error.builtin(), Some(RpcCode::RecipientNotFound));
 
-    assert!(bob.unregister_rpc("fail"));
-    assert!(!bob.unregister_rpc("fail"));
+    assert!(bob.off_rpc("fail"));
+    assert!(!bob.off_rpc("fail"));
     let error = within(alice.call("bob", "fail", "").into_future())
         .await
         .unwrap_err();
@@ -85,7 +85,7 @@ async fn errors_of_handlers_panics_and_missing_methods_come_back() {
 #[tokio::test]
 async fn a_slow_handler_and_a_leaving_one_end_the_call() {
     let server = server().await;
-    let (alice, bob) = pair(&server, |bob| bob.rpc("sleep", |_| std::future::pending())).await;
+    let (alice, bob) = pair(&server, |bob| bob.on_rpc("sleep", |_| std::future::pending())).await;
     let began = Instant::now();
     let call = alice
         .call("bob", "sleep", "")
@@ -119,7 +119,7 @@ async fn a_handler_ends_when_nobody_can_wait_for_it_any_more() {
     let tell = std::sync::Mutex::new(Some(tell));
     let server = server().await;
     let (alice, _bob) = pair(&server, |bob| {
-        bob.rpc("sleep", move |_| {
+        bob.on_rpc("sleep", move |_| {
             let dropped = Dropped(tell.lock().unwrap().take(), Instant::now());
             async move {
                 let _dropped = dropped;
@@ -140,7 +140,7 @@ async fn a_handler_ends_when_nobody_can_wait_for_it_any_more() {
 #[tokio::test]
 async fn our_own_leave_ends_our_calls() {
     let server = server().await;
-    let (alice, _bob) = pair(&server, |bob| bob.rpc("sleep", |_| std::future::pending())).await;
+    let (alice, _bob) = pair(&server, |bob| bob.on_rpc("sleep", |_| std::future::pending())).await;
     let call = tokio::spawn(alice.call("bob", "sleep", "").into_future());
     within(alice.call("bob", "nothing", "").into_future())
         .await
@@ -158,7 +158,7 @@ async fn our_own_leave_ends_our_calls() {
 async fn interceptors_run_around_both_sides_in_order() {
     let server = server().await;
     let (alice, bob) = pair(&server, |bob| {
-        bob.rpc("echo", |call| async move { Ok(call.payload) })
+        bob.on_rpc("echo", |call| async move { Ok(call.payload) })
     })
     .await;
     let seen = Arc::new(AtomicUsize::new(0));
@@ -199,7 +199,7 @@ async fn interceptors_run_around_both_sides_in_order() {
 async fn a_call_overtakes_a_large_transfer() {
     let server = server().await;
     let (alice, bob) = pair(&server, |bob| {
-        bob.rpc("echo", |call| async move { Ok(call.payload) })
+        bob.on_rpc("echo", |call| async move { Ok(call.payload) })
             .bytes("files")
     })
     .await;
@@ -241,7 +241,7 @@ async fn more_calls_than_are_handled_at_once_wait_for_their_turn() {
     let (opened, arrived) = (gate.clone(), Arc::new(tokio::sync::Notify::new()));
     let full = arrived.clone();
     let (alice, _bob) = pair(&server, |bob| {
-        bob.rpc("work", move |call| {
+        bob.on_rpc("work", move |call| {
             let count = now.fetch_add(1, Ordering::SeqCst) + 1;
             peak.fetch_max(count, Ordering::SeqCst);
             if count == 64 {

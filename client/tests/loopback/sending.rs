@@ -246,7 +246,7 @@ async fn waiting_for_acknowledgements_costs_as_much_as_there_are_packets() {
     let polls = Arc::new(AtomicUsize::new(0));
     let mut closing = tokio::task::JoinSet::new();
     for _ in 0..WRITERS {
-        let mut writer = alice.stream_bytes(ByteOptions::new("none")).await.unwrap();
+        let writer = alice.stream_bytes(ByteOptions::new("none")).await.unwrap();
         within(writer.write(noise(60_000))).await.unwrap();
         let polls = polls.clone();
         closing.spawn(async move {

@@ -37,7 +37,7 @@ async fn a_text_arrives_piece_by_piece_while_it_is_written() {
     let server = server().await;
     let (alice, bob) = pair(&server, |bob| bob.texts(TopicFilter::Any)).await;
     let mut texts = bob.text_streams(TopicFilter::Any);
-    let mut writer = alice.stream_text(TextOptions::new("tokens")).await.unwrap();
+    let writer = alice.stream_text(TextOptions::new("tokens")).await.unwrap();
     writer.write("one ").await.unwrap();
     let mut text = within(texts.next()).await.unwrap();
     assert_eq!(within(text.next()).await.unwrap().unwrap(), "one ");
@@ -235,7 +235,7 @@ async fn an_agent_speaks_for_a_user() {
     .unwrap();
     within(agent.wait_for_participant("bob")).await.unwrap();
     let options = TextOptions::new("lk.transcription").sender_identity("user");
-    let mut writer = agent.stream_text(options).await.unwrap();
+    let writer = agent.stream_text(options).await.unwrap();
     writer.write("what the ").await.unwrap();
     writer.write("user said").await.unwrap();
     within(writer.close()).await.unwrap();

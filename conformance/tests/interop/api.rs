@@ -77,7 +77,7 @@ async fn rust_to_python(site: &Site) -> Result<(), Failure> {
         assert_eq!(stream["attributes"]["how"], "whole", "{stream}");
         assert_eq!(stream["declared"], payload.data.len(), "{stream}");
 
-        let mut writer = timeout(DEADLINE, room.stream_text(TextOptions::new("lk.chat"))).await??;
+        let writer = timeout(DEADLINE, room.stream_text(TextOptions::new("lk.chat"))).await??;
         let characters: Vec<char> = payload.text().chars().collect();
         for piece in characters.chunks(777) {
             timeout(DEADLINE, writer.write(piece.iter().collect::<String>())).await??;
@@ -107,7 +107,7 @@ async fn rust_to_python(site: &Site) -> Result<(), Failure> {
         assert_eq!(stream["mime_type"], "image/png", "{stream}");
 
         let options = ByteOptions::new("files").name("piece by piece");
-        let mut writer = timeout(DEADLINE, room.stream_bytes(options)).await??;
+        let writer = timeout(DEADLINE, room.stream_bytes(options)).await??;
         for piece in payload.data.chunks(44_444) {
             timeout(DEADLINE, writer.write(piece.to_vec())).await??;
         }

@@ -45,8 +45,8 @@ async fn rust(site: &Site) -> Result<Room, Failure> {
     let room = Room::builder(&site.url, &token("bob")?)
         .texts(TOPIC)
         .bytes(TOPIC)
-        .rpc("echo", |call| async move { Ok(call.payload) })
-        .rpc("fail", |call| async move {
+        .on_rpc("echo", |call| async move { Ok(call.payload) })
+        .on_rpc("fail", |call| async move {
             Err(RpcError::new(102, "refused").with_data(call.payload))
         });
     Ok(timeout(DEADLINE, room.connect()).await??)

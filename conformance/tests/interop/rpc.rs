@@ -45,7 +45,7 @@ async fn encrypted_calls_both_ways_through_ours() -> Result<(), Failure> {
     let payload = Payload::new(folder.path(), "text", incompressible(20_000).into_bytes())?;
     let room = Room::builder(&site.url, &token("bob")?)
         .encryption(Keyring::shared("between us")?)
-        .rpc("echo", |call| async move { Ok(call.payload) });
+        .on_rpc("echo", |call| async move { Ok(call.payload) });
     let room = timeout(DEADLINE, room.connect()).await??;
     let text = payload.text().to_owned();
     let echo = payload.by("echo");
@@ -149,26 +149,26 @@ async fn rust_calls_python(site: &Site) -> Result<(), Failure> {
 
 async fn python_calls_rust(site: Site) -> Result<(), Failure> {
     let room = Room::builder(&site.url, &token("bob")?)
-        .rpc("echo", |call| async move {
+        .on_rpc("echo", |call| async move {
             assert_eq!(call.caller, "alice");
             Ok(call.payload)
         })
-        .rpc("length", |call| async move {
+        .on_rpc("length", |call| async move {
             Ok(call.payload.len().to_string())
         })
-        .rpc("timeout", |call| async move {
+        .on_rpc("timeout", |call| async move {
             Ok(call.response_timeout.as_millis().to_string())
         })
-        .rpc("fail", |call| async move {
+        .on_rpc("fail", |call| async move {
             Err(RpcError::new(101, "refused").with_data(call.payload))
         })
-        .rpc("long_error", |_| async move {
+        .on_rpc("long_error", |_| async move {
             Err(RpcError::new(102, "ü".repeat(1000)).with_data("ß".repeat(20_000)))
         })
-        .rpc("crash", |_| async move {
+        .on_rpc("crash", |_| async move {
             panic!("a panic that this test asks for")
         })
-        .rpc("sleep", |_| std::future::pending());
+        .on_rpc("sleep", |_| std::future::pending());
     let room = timeout(DEADLINE, room.connect()).await??;
 
     // The room has to go on while the transcript is read.

@@ -21,7 +21,7 @@ use super::{OutgoingState, Progress, WriteError, Written};
 use crate::encryption::{Seal, encode};
 use crate::engine::Lost;
 use crate::limits::QUEUED_OVERHEAD_BYTES;
-use crate::stream::{StreamInfo, StreamKind};
+use crate::stream::{Attributes, StreamInfo, StreamKind};
 
 /// A packet encoded, with what it carries.
 #[derive(Debug)]
@@ -160,27 +160,29 @@ impl Stream {
     /// Gives an open stream up: drops what waits and says why.
     pub(crate) fn abort(&mut self, reason: &str) {
         if self.state == OutgoingState::Open {
-            self.end_early(reason);
+            self.end_early(reason, Attributes::new());
         }
     }
 
     /// Gives up what was not handed out, even of a closed stream.
-    pub(crate) fn cancel(&mut self, reason: &str) {
+    pub(crate) fn cancel(&mut self, reason: &str, attributes: Attributes) {
         let is_cut = !self.queue.is_empty() || self.deflater.is_some();
         match self.state {
-            OutgoingState::Open => self.end_early(reason),
-            OutgoingState::Closing if is_cut && self.trailer.is_some() => self.end_early(reason),
+            OutgoingState::Open => self.end_early(reason, attributes),
+            OutgoingState::Closing if is_cut && self.trailer.is_some() => {
+                self.end_early(reason, attributes);
+            }
             _ => {}
         }
     }
 
-    fn end_early(&mut self, reason: &str) {
+    fn end_early(&mut self, reason: &str, attributes: Attributes) {
         self.drop_queue();
         let reason = if reason.is_empty() { "aborted" } else { reason };
         self.end(Trailer {
             stream_id: self.info.id.as_str().to_owned(),
             reason: crate::stream::reason(reason).to_owned(),
-            ..Trailer::default()
+            attributes,
         });
     }
 
@@ -239,7 +241,9 @@ impl Stream {
             match self.deflated_chunk(deflater, sequence, slab, seal.as_deref_mut()) {
                 Ok(Some(packet)) => return Some(packet),
                 Ok(None) => {}
-                Err(Broken) => self.end_early("the payload could not be compressed"),
+                Err(Broken) => {
+                    self.end_early("the payload could not be compressed", Attributes::new());
+                }
             }
         }
         if let Some(front) = self.queue.front_mut() {
