@@ -442,11 +442,7 @@ impl Polled {
     }
 
     /// Ends the stream well, and waits until all of it is acknowledged.
-    fn poll_shutdown(
-        &mut self,
-        cx: &mut Context<'_>,
-        outgoing: &Outgoing,
-    ) -> Poll<io::Result<()>> {
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>, outgoing: &Outgoing) -> Poll<io::Result<()>> {
         if !outgoing.is_ended.load(Ordering::Relaxed) {
             // What a write waited for is no matter any more.
             self.waiting = None;

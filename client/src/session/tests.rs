@@ -438,10 +438,7 @@ fn a_new_sid_is_a_leave_and_a_join() {
         9,
     )]));
     assert_eq!(words(&outputs), Vec::<String>::new());
-    assert_eq!(
-        script.session.other("bob").unwrap().sid(),
-        &"PA_new"
-    );
+    assert_eq!(script.session.other("bob").unwrap().sid(), &"PA_new");
 }
 
 #[test]

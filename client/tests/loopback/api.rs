@@ -154,7 +154,11 @@ async fn the_mime_type_is_the_one_of_the_names_extension() {
         ("a.png", ByteOptions::new("files"), "image/png"),
         ("b.TXT", ByteOptions::new("files"), "text/plain"),
         ("c", ByteOptions::new("files"), "application/octet-stream"),
-        ("d", ByteOptions::new("files").name("d.json"), "application/json"),
+        (
+            "d",
+            ByteOptions::new("files").name("d.json"),
+            "application/json",
+        ),
         ("e.png", ByteOptions::new("files").mime_type("x/y"), "x/y"),
     ] {
         let path = folder.path().join(name);

@@ -20,10 +20,7 @@ async fn a_room_knows_itself_and_the_others() {
     assert!(alice.local().sid().as_str().starts_with("PA_"));
     assert!(alice.participants().is_empty());
     let bob = join(&server, "bob").await;
-    assert_eq!(
-        bob.participant("alice").unwrap().sid(),
-        alice.local().sid()
-    );
+    assert_eq!(bob.participant("alice").unwrap().sid(), alice.local().sid());
     let found = within(alice.wait_for_participant("bob")).await.unwrap();
     assert_eq!(found.sid(), bob.local().sid());
     assert!(found.is_active() && found.inflates());

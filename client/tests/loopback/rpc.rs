@@ -85,7 +85,10 @@ async fn errors_of_handlers_panics_and_missing_methods_come_back() {
 #[tokio::test]
 async fn a_slow_handler_and_a_leaving_one_end_the_call() {
     let server = server().await;
-    let (alice, bob) = pair(&server, |bob| bob.on_rpc("sleep", |_| std::future::pending())).await;
+    let (alice, bob) = pair(&server, |bob| {
+        bob.on_rpc("sleep", |_| std::future::pending())
+    })
+    .await;
     let began = Instant::now();
     let call = alice
         .call("bob", "sleep", "")
@@ -140,7 +143,10 @@ async fn a_handler_ends_when_nobody_can_wait_for_it_any_more() {
 #[tokio::test]
 async fn our_own_leave_ends_our_calls() {
     let server = server().await;
-    let (alice, _bob) = pair(&server, |bob| bob.on_rpc("sleep", |_| std::future::pending())).await;
+    let (alice, _bob) = pair(&server, |bob| {
+        bob.on_rpc("sleep", |_| std::future::pending())
+    })
+    .await;
     let call = tokio::spawn(alice.call("bob", "sleep", "").into_future());
     within(alice.call("bob", "nothing", "").into_future())
         .await

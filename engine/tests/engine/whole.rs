@@ -5,8 +5,8 @@ use std::io::Read as _;
 
 use bytes::Bytes;
 use lkstream_engine::{
-    Attributes, Capabilities, Compress, Config, Content, Event, OpenError, OpenOptions, OutgoingState,
-    Receipts, TextOperation, Written,
+    Attributes, Capabilities, Compress, Config, Content, Event, OpenError, OpenOptions,
+    OutgoingState, Receipts, TextOperation, Written,
 };
 use lkstream_proto::packet::{Channel, Compression, DataPacket, Header, Value};
 use proptest::prelude::*;
@@ -503,21 +503,30 @@ fn sender_case_33_a_send_given_up_leaves_a_reason() {
         for _ in 0..4 {
             peer.engine.poll_packet().unwrap();
         }
-        peer.engine.outgoing(id).unwrap().cancel("changed my mind", Attributes::new());
+        peer.engine
+            .outgoing(id)
+            .unwrap()
+            .cancel("changed my mind", Attributes::new());
         let packets = peer.sent();
         assert_eq!(packets.len(), 1);
         assert_eq!(trailer_of(&packets[0]).reason, "changed my mind");
 
         // What is a single packet, or was handed out, is whole.
         let id = peer.engine.send(options.clone(), "short".into()).unwrap();
-        peer.engine.outgoing(id).unwrap().cancel("too late", Attributes::new());
+        peer.engine
+            .outgoing(id)
+            .unwrap()
+            .cancel("too late", Attributes::new());
         inline(&peer.sent(), Compression::None, b"short");
         let id = peer
             .engine
             .send(options, Bytes::from(noise(33, 20_000)))
             .unwrap();
         let mut packets = peer.sent();
-        peer.engine.outgoing(id).unwrap().cancel("too late", Attributes::new());
+        peer.engine
+            .outgoing(id)
+            .unwrap()
+            .cancel("too late", Attributes::new());
         packets.extend(peer.sent());
         assert_eq!(trailer_of(packets.last().unwrap()).reason, "");
     }
