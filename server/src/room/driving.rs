@@ -97,6 +97,10 @@ pub enum Loss {
     /// It had no open channel yet: as if it had joined later.
     #[error("packets from before its channel was open were dropped")]
     Skipped,
+    /// A message for its signal link is larger than clients take ([`SIGNAL_BYTES`](lkstream_proto::limits::SIGNAL_BYTES)):
+    /// a fresh token with large metadata, above all.
+    #[error("a message for its signal link is too large and was not sent")]
+    SignalTooLarge,
     /// It had not heard yet that the sender came when that was announced as gone.
     #[error("packets of a leaver were dropped that it had not heard of")]
     Unannounced,

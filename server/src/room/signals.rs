@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use lkstream_proto::limits as wire;
 use lkstream_proto::participant::{ParticipantInfo, ParticipantState};
 use lkstream_proto::signal::{ParticipantUpdate, Response, RoomUpdate, SignalResponse};
 
 use super::log::Slot;
 use super::member::Link;
-use super::{MemberId, Output, Room};
+use super::{Loss, MemberId, Output, Room};
 
 /// Bytes of participants in one update, above which the next one gets a message of its own: well below
 /// [`SIGNAL_BYTES`](lkstream_proto::limits::SIGNAL_BYTES) with the largest participant at its end.
@@ -282,6 +283,12 @@ impl Room {
         let Some(member) = self.member_mut(to).filter(|member| member.link == Link::Up) else {
             return;
         };
+        if message.len() > wire::SIGNAL_BYTES {
+            let loss = Loss::SignalTooLarge;
+            self.stats.signals_too_large += 1;
+            self.outputs.push_back(Output::Lost { member: to, loss });
+            return;
+        }
         let signals = &mut member.signals;
         if signals.bytes > 0 && signals.bytes + message.len() > limit {
             self.stats.links_overrun += 1;

@@ -38,6 +38,8 @@ pub struct RoomStats {
     pub requests_refused: u64,
     /// Signal links closed since too many answers waited for them.
     pub links_overrun: u64,
+    /// Messages for signal links that were larger than clients take, not sent.
+    pub signals_too_large: u64,
     /// Packets of a leaver dropped for somebody who had not heard in time that it came.
     pub unannounced_dropped: u64,
 }
@@ -63,6 +65,7 @@ impl std::ops::AddAssign for RoomStats {
             late_leaves,
             requests_refused,
             links_overrun,
+            signals_too_large,
             unannounced_dropped,
         } = other;
         self.packets_accepted += packets_accepted;
@@ -82,6 +85,7 @@ impl std::ops::AddAssign for RoomStats {
         self.late_leaves += late_leaves;
         self.requests_refused += requests_refused;
         self.links_overrun += links_overrun;
+        self.signals_too_large += signals_too_large;
         self.unannounced_dropped += unannounced_dropped;
     }
 }

@@ -312,6 +312,20 @@ fn no_message_is_larger_than_our_own_clients_take() {
 }
 
 #[test]
+fn a_message_that_clients_would_refuse_is_not_sent() {
+    let mut scene = Scene::new();
+    let a = scene.join("a");
+    scene.forget_outputs();
+    scene.tell(Input::Say {
+        member: a,
+        message: vec![0; wire::SIGNAL_BYTES + 1].into(),
+    });
+    let loss = Loss::SignalTooLarge;
+    assert_eq!(scene.outputs, [Output::Lost { member: a, loss }]);
+    assert_eq!(scene.room.stats().signals_too_large, 1);
+}
+
+#[test]
 fn one_that_does_not_read_gets_the_newest_state_once() {
     let mut scene = Scene::new();
     let joining = large(&mut scene, "a");
