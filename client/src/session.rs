@@ -20,7 +20,7 @@ use lkstream_proto::participant::{ParticipantInfo, ParticipantState};
 use lkstream_proto::room::{Room as RoomInfo, ServerInfo};
 use lkstream_proto::signal::{
     JoinResponse, LeaveAction, LeaveRequest, ParticipantUpdate, Ping, Request, Response,
-    RoomMovedResponse, SignalRequest, SignalResponse, TrickleRequest,
+    RoomMovedResponse, SignalRequest, SignalResponse,
 };
 
 use crate::Advice;
@@ -35,9 +35,6 @@ use others::{Others, TooLarge};
 /// How long a lost data connection waits for the leave that explains it: a server that sends somebody away closes
 /// both connections, and nothing orders them.
 const LEAVE_GRACE: Duration = Duration::from_millis(500);
-
-/// The longest candidate that is looked at, in bytes; real ones have less than 200.
-const CANDIDATE_BYTES: usize = 1024;
 
 /// Limits of a session in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -449,7 +446,7 @@ impl Session {
         match message {
             Response::Answer(answer) => self.event(Event::Answer { sdp: answer.sdp }),
             Response::Trickle(trickle) => {
-                let candidate = candidate(&trickle).ok_or(Fault::Candidate)?;
+                let candidate = trickle.candidate().map_err(|_| Fault::Candidate)?;
                 self.event(Event::Candidate(candidate));
             }
             Response::Update(update) => self.update(update),
@@ -675,11 +672,4 @@ fn seconds(seconds: i32) -> Option<Duration> {
         .ok()
         .filter(|seconds| *seconds > 0)
         .map(|seconds| Duration::from_secs(seconds.min(3600)))
-}
-
-/// The candidate in a trickle's JSON (protocol.md §3.3).
-fn candidate(trickle: &TrickleRequest) -> Option<String> {
-    let init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).ok()?;
-    let candidate = init.get("candidate")?.as_str()?;
-    (candidate.len() <= CANDIDATE_BYTES).then(|| candidate.to_owned())
 }

@@ -3,6 +3,7 @@
 /// Why a session ended (protocol.md §2.6, §2.13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum DisconnectReason {
     /// Not said.
     Unknown = 0,

@@ -40,6 +40,7 @@ pub struct Join {
 
 /// Single or dual peer connection (protocol.md §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Mode {
     /// One, offered by the client: a `join_request` was given.
     Single,

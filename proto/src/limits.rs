@@ -56,14 +56,8 @@ pub const CLIENT_INFO_BYTES: usize = 4096;
 /// Capabilities of a client that a server shows to the others at most. Ours: two are known (protocol.md §2.6).
 pub const CAPABILITIES: usize = 32;
 
-/// Declared or received bytes of one stream at most, by default (protocol.md §5.6).
-pub const STREAM_BYTES: u64 = 5_000_000_000;
-
 /// Bytes of a nonce in a user packet, where there is one (protocol.md §7.2).
 pub const NONCE_BYTES: usize = 16;
-
-/// How many nonces a room remembers (protocol.md §4.3).
-pub const NONCES_REMEMBERED: usize = 100;
 
 /// How far two clocks may differ when a token is judged (protocol.md §1.1).
 pub const TOKEN_LEEWAY: Duration = Duration::from_secs(60);

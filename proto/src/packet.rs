@@ -104,6 +104,7 @@ pub enum Kind {
 
 /// What a packet carries (protocol.md §4.1).
 #[derive(Clone, PartialEq, prost::Oneof)]
+#[non_exhaustive]
 pub enum Value {
     /// Bytes of an application.
     #[prost(message, tag = "2")]

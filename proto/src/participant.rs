@@ -61,6 +61,7 @@ pub struct ParticipantInfo {
 /// How far a session has come (protocol.md §2.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum ParticipantState {
     /// Created.
     Joining = 0,
@@ -75,6 +76,7 @@ pub enum ParticipantState {
 /// What a participant is (protocol.md §2.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum ParticipantKind {
     /// A person or program of the application.
     Standard = 0,
@@ -95,6 +97,7 @@ pub enum ParticipantKind {
 /// More about what a participant is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum KindDetail {
     /// An agent run by the cloud.
     CloudAgent = 0,
@@ -148,6 +151,7 @@ pub struct ParticipantPermission {
 /// Where a track comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum TrackSource {
     /// Not said.
     Unknown = 0,
@@ -209,6 +213,7 @@ pub struct ClientInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
 #[allow(missing_docs)] // The names say it all.
+#[non_exhaustive]
 pub enum Sdk {
     Unknown = 0,
     Js = 1,
@@ -231,6 +236,7 @@ pub enum Sdk {
 /// What a client can do beyond its protocol numbers (protocol.md §2.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum Capability {
     /// Nothing.
     Unused = 0,

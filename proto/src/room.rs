@@ -67,6 +67,7 @@ pub struct ServerInfo {
 /// Who runs a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum Edition {
     /// Anybody.
     Standard = 0,

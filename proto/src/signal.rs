@@ -11,7 +11,7 @@ mod tests;
 use bytes::Bytes;
 use prost::Message as _;
 
-pub use candidate::{Candidate, CandidateError};
+pub use candidate::CandidateError;
 pub use messages::{
     DataChannelInfo, DataChannelReceiveState, Echo, IceServer, JoinResponse, LeaveAction,
     LeaveRequest, MediaSectionsRequirement, ParticipantUpdate, Ping, Pong, ReconnectReason,
@@ -37,6 +37,7 @@ pub struct SignalRequest {
 
 /// What a client asks (protocol.md §2.6, §2.17).
 #[derive(Clone, PartialEq, prost::Oneof)]
+#[non_exhaustive]
 pub enum Request {
     /// Answer this, with the same id.
     #[prost(message, tag = "1")]
@@ -96,6 +97,7 @@ pub struct SignalResponse {
 /// What a server says (protocol.md §2.6).
 #[derive(Clone, PartialEq, prost::Oneof)]
 #[allow(clippy::large_enum_variant)] // Never kept in numbers: one lives from decoding to handling.
+#[non_exhaustive]
 pub enum Response {
     /// Welcome; the first message of a new session.
     #[prost(message, tag = "1")]

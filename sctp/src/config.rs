@@ -17,6 +17,7 @@ pub enum Congestion {
 
 /// Whether the lower layer protects the bytes well enough that a checksum of zero is accepted (RFC 9653).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Checksum {
     /// DTLS below: offer to take packets without checksum, and leave it out when the peer offers that.
     #[default]

@@ -59,6 +59,7 @@ pub enum Order {
 
 /// When a sender gives a message up (RFC 8832 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RetransmitLimit {
     /// Never.
     None,

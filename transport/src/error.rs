@@ -47,9 +47,6 @@ pub enum PeerError {
     /// The configuration cannot work.
     #[error("bad configuration: {0}")]
     Config(&'static str),
-    /// The cryptography refused to work.
-    #[error("dtls set-up failed")]
-    Dtls,
 }
 
 /// Why a remote candidate was refused.

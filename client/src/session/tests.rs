@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use lkstream_proto::participant::{Capability, ParticipantPermission};
-use lkstream_proto::signal::{Pong, RoomUpdate, SessionDescription};
+use lkstream_proto::signal::{Pong, RoomUpdate, SessionDescription, TrickleRequest};
 
 use super::*;
 
@@ -183,14 +183,7 @@ fn candidates_are_taken_out_of_their_json() {
         words(&outputs),
         ["candidate candidate:1 1 udp 1 127.0.0.1 7882 typ host"]
     );
-    for bad in [
-        "",
-        "[]",
-        "{}",
-        r#"{"candidate":null}"#,
-        r#"{"candidate":7}"#,
-        "{\"candidate\":",
-    ] {
+    for bad in ["", "[]", r#"{"candidate":7}"#, "{\"candidate\":"] {
         let frame = SignalResponse::from(trickle(bad)).to_bytes();
         assert_eq!(
             script.session.handle_input(script.now, Input::Frame(frame)),
@@ -198,7 +191,7 @@ fn candidates_are_taken_out_of_their_json() {
             "{bad}"
         );
     }
-    assert_eq!(script.session.faults(), 6);
+    assert_eq!(script.session.faults(), 4);
 }
 
 #[test]

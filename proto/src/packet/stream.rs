@@ -125,6 +125,7 @@ pub enum Compression {
 /// What a text stream does to an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum OperationType {
     /// It is new.
     Create = 0,

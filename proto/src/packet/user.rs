@@ -130,6 +130,7 @@ pub struct EncryptedPacket {
 /// How something is encrypted end to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum EncryptionType {
     /// Not at all.
     None = 0,

@@ -174,6 +174,7 @@ pub struct LeaveRequest {
 /// What a client does on a leave (protocol.md §2.13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum LeaveAction {
     /// Stop.
     Disconnect = 0,
@@ -313,6 +314,7 @@ pub struct RequestResponse {
 
 /// The request that a [`RequestResponse`] answers.
 #[derive(Clone, PartialEq, prost::Oneof)]
+#[non_exhaustive]
 pub enum Echo {
     /// [`super::Request::Trickle`].
     #[prost(message, tag = "4")]
@@ -331,6 +333,7 @@ pub enum Echo {
 /// How a request ended (protocol.md §2.16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum RequestReason {
     /// Done.
     Ok = 0,
@@ -361,6 +364,7 @@ pub enum RequestReason {
 /// Why a client connects again (protocol.md §2.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum ReconnectReason {
     /// Not said.
     Unknown = 0,
@@ -395,6 +399,7 @@ pub struct SimulateScenario {
 
 /// Kinds of trouble that concern data.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Oneof)]
+#[non_exhaustive]
 pub enum Scenario {
     /// The node fails.
     #[prost(bool, tag = "2")]

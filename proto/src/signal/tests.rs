@@ -294,29 +294,30 @@ fn a_small_message_does_not_become_a_large_one() {
 }
 
 #[test]
-fn candidates_are_json_with_nothing_missing() {
+fn a_trickle_request_holds_a_candidate_as_json() {
     // Section 3.3.
-    let candidate = Candidate::new("candidate:1 1 udp 1 127.0.0.1 7 typ host", "0");
-    let trickle = candidate.to_trickle(SignalTarget::Publisher);
-    assert_eq!(
-        trickle.candidate_init,
-        r#"{"candidate":"candidate:1 1 udp 1 127.0.0.1 7 typ host","sdpMid":"0","sdpMLineIndex":0}"#
-    );
-    assert_eq!(Candidate::from_trickle(&trickle).unwrap(), candidate);
-
-    let trickle = |json: &str| TrickleRequest {
-        candidate_init: json.into(),
-        ..TrickleRequest::default()
+    let candidate = |json: &str| {
+        let trickle = TrickleRequest {
+            candidate_init: json.into(),
+            ..TrickleRequest::default()
+        };
+        trickle.candidate()
     };
-    let read = Candidate::from_trickle(&trickle(
-        r#"{"candidate":"x","sdpMid":null,"sdpMLineIndex":null,"usernameFragment":"u","more":1}"#,
-    ))
-    .unwrap();
-    assert_eq!(read.sdp_mid, "");
-    assert_eq!(read.username_fragment.as_deref(), Some("u"));
-    for bad in ["", "[", "5", r#"{"candidate":5}"#, &" ".repeat(5000)] {
+    let line = "candidate:1 1 udp 1 127.0.0.1 7 typ host";
+    for json in [
+        format!(r#"{{"candidate":"{line}","sdpMid":"0","sdpMLineIndex":0}}"#),
+        format!(
+            r#"{{"candidate":"{line}","sdpMid":null,"sdpMLineIndex":null,"usernameFragment":"u","more":1}}"#
+        ),
+    ] {
+        assert_eq!(candidate(&json).unwrap(), line);
+    }
+    for end in ["{}", r#"{"candidate":""}"#, r#"{"candidate":null}"#] {
+        assert_eq!(candidate(end).unwrap(), "");
+    }
+    for bad in ["", "[", "[]", "5", r#"{"candidate":5}"#, &" ".repeat(5000)] {
         assert_eq!(
-            Candidate::from_trickle(&trickle(bad)),
+            candidate(bad),
             Err(CandidateError::Malformed { size: bad.len() })
         );
     }
@@ -366,6 +367,6 @@ proptest! {
 
     #[test]
     fn no_candidate_panics(json in "\\PC{0,60}") {
-        let _ = Candidate::from_trickle(&TrickleRequest { candidate_init: json, ..TrickleRequest::default() });
+        let _ = TrickleRequest { candidate_init: json, ..TrickleRequest::default() }.candidate();
     }
 }

@@ -9,7 +9,6 @@ use lkstream_proto::packet::Channel;
 use lkstream_proto::signal::{Response, SessionDescription, SignalResponse};
 use lkstream_proto::token::Claims;
 use lkstream_transport::{ChannelGroup, ChannelId, Event, IceMode, Peer, SendError};
-use serde::Deserialize;
 
 use super::LinkId;
 use super::rooms::RoomKey;
@@ -396,15 +395,4 @@ pub(super) fn description(sdp: String, id: u32) -> SessionDescription {
 
 pub(super) fn answer(description: SessionDescription) -> Bytes {
     SignalResponse::from(Response::Answer(description)).to_bytes()
-}
-
-/// The candidate in a trickle message; empty for the end of candidates.
-pub(super) fn candidate(init: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Init {
-        #[serde(default)]
-        candidate: Option<String>,
-    }
-    let init: Init = serde_json::from_str(init).ok()?;
-    Some(init.candidate.unwrap_or_default())
 }

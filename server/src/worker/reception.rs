@@ -7,7 +7,9 @@ use axum::http::StatusCode;
 use lkstream_proto::disconnect::DisconnectReason;
 use lkstream_proto::limits;
 use lkstream_proto::participant::ClientInfo;
-use lkstream_proto::signal::{Request, Response, SessionDescription, SignalResponse};
+use lkstream_proto::signal::{
+    Request, Response, SessionDescription, SignalResponse, TrickleRequest,
+};
 use lkstream_transport::{Credentials, IceMode, Peer, PeerConfig, SdpError};
 
 use super::connection::{self, Connection, Key, Outlet};
@@ -227,7 +229,7 @@ impl Worker {
     pub(super) fn request(&mut self, now: Instant, key: Key, request: Request) {
         match request {
             Request::Offer(offer) => self.offer(now, key, &offer),
-            Request::Trickle(trickle) => self.trickle(now, key, &trickle.candidate_init),
+            Request::Trickle(trickle) => self.trickle(now, key, &trickle),
             Request::Answer(_) => {}
             request => self.input_of(now, key, |from| Input::Request { from, request }),
         }
@@ -271,7 +273,7 @@ impl Worker {
         self.touch(key);
     }
 
-    fn trickle(&mut self, now: Instant, key: Key, init: &str) {
+    fn trickle(&mut self, now: Instant, key: Key, trickle: &TrickleRequest) {
         let Some(peer) = self
             .connections
             .get_mut(&key)
@@ -279,7 +281,7 @@ impl Worker {
         else {
             return;
         };
-        let good = connection::candidate(init).is_some_and(|candidate| {
+        let good = trickle.candidate().is_ok_and(|candidate| {
             candidate.is_empty() || peer.add_remote_candidate(now, &candidate).is_ok()
         });
         if !good {

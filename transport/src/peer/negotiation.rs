@@ -66,7 +66,6 @@ impl Peer {
         let description = Description::parse(offer)?;
         let mut peer = Self::new(now, Role::Answerer, config).map_err(|error| match error {
             PeerError::Config(what) => SdpError::State(what),
-            PeerError::Dtls => SdpError::State("dtls"),
         })?;
         let side = if description.setup == Setup::Active {
             Side::Server
