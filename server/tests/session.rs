@@ -664,3 +664,32 @@ async fn one_that_could_not_take_streams_is_refused() {
     assert!(body.contains("a=max-message-size is 16383"), "{body}");
     assert_eq!(server.stats().await.rooms, 0);
 }
+
+/// What nobody reads would take the window from the channels that count.
+#[tokio::test]
+async fn messages_on_other_channels_are_dropped_and_counted() {
+    const MESSAGES: u64 = 400;
+    let server = server().await;
+    let mut alice = Participant::join_with(&server, &token("alice", "room"), |config| {
+        let other = lkstream_transport::ChannelConfig::reliable("other");
+        config.channels.push(other);
+    })
+    .await;
+    let mut bob = Participant::join(&server, &token("bob", "room")).await;
+    let other = alice.others[0];
+    for _ in 0..MESSAGES {
+        alice.send_over(other, Bytes::from(vec![0; 20_000])).await;
+    }
+    let hello = user(1, Bytes::from_static(b"hello"));
+    alice.send(Channel::Reliable, &hello).await;
+    until_both(&mut alice, &mut bob, "a packet", |_, bob| {
+        !bob.packets.is_empty()
+    })
+    .await;
+    within("counted", async {
+        while server.stats().await.other_messages < MESSAGES {
+            alice.step().await;
+        }
+    })
+    .await;
+}

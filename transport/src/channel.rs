@@ -76,7 +76,7 @@ pub struct ChannelConfig {
     pub label: Box<str>,
     /// Order and retransmission.
     pub reliability: Reliability,
-    /// The stream id agreed on outside of the connection (protocol.md §3.6); no open message is sent then.
+    /// The stream id agreed on outside of the connection (protocol.md §3.6), below 1024; no open message is sent then.
     /// `None` opens the channel in band.
     pub negotiated: Option<u16>,
 }

@@ -571,7 +571,7 @@ impl Peer {
         if let Some(sctp) = &mut self.sctp
             && self.closed.is_none()
         {
-            self.channels.close(now, channel, sctp);
+            self.channels.close(now, channel, sctp, &mut self.stats);
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Stats {
     pub messages_received: u64,
     /// Messages taken from the caller.
     pub messages_sent: u64,
-    /// Messages of the remote side that were larger than we accept.
+    /// Messages that were unread on a channel when we closed it, or came on it afterwards, dropped.
+    pub messages_unread: u64,
+    /// Messages of the remote side that were larger than we accept, dropped.
     pub messages_oversized: u64,
 }

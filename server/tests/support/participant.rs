@@ -38,6 +38,8 @@ pub struct Participant {
     pub lossy: Option<ChannelId>,
     /// Further channels under the label of the reliable one.
     pub doubles: Vec<ChannelId>,
+    /// Channels of labels that mean nothing to LiveKit.
+    pub others: Vec<ChannelId>,
     offers: u32,
     socket: Socket,
     udp: tokio::net::UdpSocket,
@@ -96,7 +98,7 @@ impl Participant {
             ChannelConfig::lossy("_lossy"),
         ];
         change(&mut config);
-        let doubles = config.channels.len() - 2;
+        let further = config.channels.len() - 2;
         let (peer, offer) = Peer::offer(Instant::now(), config).unwrap();
         let mut join = Join::new(client_info());
         join.offer = Some(SessionDescription {
@@ -117,6 +119,7 @@ impl Participant {
             reliable: None,
             lossy: None,
             doubles: Vec::new(),
+            others: Vec::new(),
             offers: 1,
             socket,
             udp,
@@ -137,7 +140,9 @@ impl Participant {
         participant.apply_answer(1);
         participant
             .until("open channels", |it| {
-                it.reliable.is_some() && it.lossy.is_some() && it.doubles.len() == doubles
+                it.reliable.is_some()
+                    && it.lossy.is_some()
+                    && it.doubles.len() + it.others.len() == further
             })
             .await;
         participant
@@ -294,7 +299,7 @@ impl Participant {
                     Some(Channel::Reliable) if self.reliable.is_some() => self.doubles.push(*id),
                     Some(Channel::Reliable) => self.reliable = Some(*id),
                     Some(Channel::Lossy) => self.lossy = Some(*id),
-                    None => {}
+                    None => self.others.push(*id),
                 }
             }
             self.events.push(event);

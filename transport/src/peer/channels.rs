@@ -208,7 +208,7 @@ impl Channels {
             return;
         };
         if channel.is_closing {
-            drop_unread(now, stream, sctp);
+            drop_unread(now, stream, sctp, stats);
             return;
         }
         while channel.awaits_ack && channel.waiting.is_none() {
@@ -382,20 +382,28 @@ impl Channels {
         })
     }
 
-    pub(crate) fn close(&mut self, now: Instant, id: ChannelId, sctp: &mut Sctp) {
+    pub(crate) fn close(
+        &mut self,
+        now: Instant,
+        id: ChannelId,
+        sctp: &mut Sctp,
+        stats: &mut Stats,
+    ) {
         if let Some(channel) = self.find_mut(id)
             && !std::mem::replace(&mut channel.is_closing, true)
         {
-            channel.waiting = None;
+            stats.messages_unread += u64::from(channel.waiting.take().is_some());
             sctp.reset(now, id.0);
-            drop_unread(now, id.0, sctp);
+            drop_unread(now, id.0, sctp, stats);
         }
     }
 }
 
 /// Of a channel that we have closed nothing more is read: it would stay in the window, and the channel with it.
-fn drop_unread(now: Instant, stream: u16, sctp: &mut Sctp) {
-    while sctp.read(now, stream).is_some() {}
+fn drop_unread(now: Instant, stream: u16, sctp: &mut Sctp, stats: &mut Stats) {
+    while sctp.read(now, stream).is_some() {
+        stats.messages_unread += 1;
+    }
 }
 
 /// What a message carries for the caller; control messages and oversized ones carry nothing.

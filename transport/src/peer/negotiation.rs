@@ -8,11 +8,13 @@ use ring::hmac;
 
 use super::channels::Channels;
 use super::{Handshake, Peer};
+use crate::channel::ChannelConfig;
 use crate::config::{Credentials, IceMode, PeerConfig, Role};
 use crate::dtls::{Dtls, Side};
 use crate::error::{CandidateError, PeerError, SdpError};
 use crate::ice::{Added, Ice, Remote};
 use crate::limits;
+use crate::sctp::STREAMS;
 use crate::sdp::{CandidateLine, Description, Local, Setup, write_answer, write_offer};
 use crate::stats::Stats;
 
@@ -87,6 +89,7 @@ impl Peer {
         if config.send_buffer == 0 || config.max_message_size == 0 {
             return Err(PeerError::Config("send buffer or message size of zero"));
         }
+        check_channels(&config.channels)?;
         let ice = Ice::new(now, &config)?;
         Ok(Self {
             role,
@@ -309,6 +312,28 @@ impl Peer {
             version: self.negotiation.version,
         })
     }
+}
+
+/// Whether each of the channels can be opened.
+fn check_channels(channels: &[ChannelConfig]) -> Result<(), PeerError> {
+    if channels.len() > usize::from(STREAMS / 2) {
+        return Err(PeerError::Config("more channels than streams"));
+    }
+    for (at, channel) in channels.iter().enumerate() {
+        if channel.label.len() > usize::from(u16::MAX) {
+            return Err(PeerError::Config("label of a channel"));
+        }
+        let Some(stream) = channel.negotiated else {
+            continue;
+        };
+        let is_taken = channels[..at]
+            .iter()
+            .any(|other| other.negotiated == Some(stream));
+        if stream >= STREAMS || is_taken {
+            return Err(PeerError::Config("stream of a negotiated channel"));
+        }
+    }
+    Ok(())
 }
 
 impl Credentials {

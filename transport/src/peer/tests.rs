@@ -871,6 +871,8 @@ fn what_is_unread_of_an_own_closed_channel_is_dropped() {
         }
         pair.pulls = [true; 2];
         pair.transfer([500_000, 0], last, second(30));
+        let under_way = if is_theirs_first { 0 } else { 7 };
+        assert_eq!(pair.peer(B).stats().messages_unread, 7 * 3 + under_way);
     }
 }
 
@@ -1050,6 +1052,23 @@ fn configurations_that_cannot_work_are_refused() {
     assert!(base(|config| config.sctp_packet = 10).is_err());
     assert!(base(|config| config.receive_window = 10).is_err());
     assert!(base(|config| config.send_buffer = 0).is_err());
+    // A channel that could not be opened would be missing without a word.
+    let channels = |labels: &[(&str, Option<u16>)]| {
+        let mut config = crate::PeerConfig::new(Arc::clone(&pair.certificate), credentials(9));
+        config.channels = labels
+            .iter()
+            .map(|(label, negotiated)| ChannelConfig {
+                negotiated: *negotiated,
+                ..ChannelConfig::reliable(label)
+            })
+            .collect();
+        crate::Peer::offer(pair.now, config).map(|_| ())
+    };
+    assert!(channels(&[("a", Some(0)), ("b", Some(1_023)), ("b", None)]).is_ok());
+    assert!(channels(&[("a", Some(1_024))]).is_err());
+    assert!(channels(&[("a", Some(5)), ("b", Some(5))]).is_err());
+    assert!(channels(&[(&"l".repeat(65_536), None)]).is_err());
+    assert!(channels(&[("a", None); 513]).is_err());
 }
 
 /// A small generator (Knuth's constants), since tests must repeat.
