@@ -132,8 +132,8 @@ impl Dtls {
         }
     }
 
-    /// Says hello again if nobody has answered: a side that had no path yet may have dropped the first.
-    pub(crate) fn hurry(&mut self) {
+    /// Sends the ClientHello again if there was no answer: a side that had no path yet may have dropped the first.
+    pub(crate) fn repeat_hello(&mut self) {
         if self.side == Side::Client
             && !self.is_answered
             && !self.closed
@@ -201,7 +201,7 @@ impl Dtls {
             return Outcome::Refused;
         }
         self.is_answered = true;
-        self.flight.hear(now, datagram);
+        self.flight.note_received(now, datagram);
         let Ok(events) = self
             .endpoint
             .read(now, FIXED, None, BytesMut::from(datagram))
@@ -257,7 +257,7 @@ impl Dtls {
     pub(crate) fn poll_handshake(&mut self) -> Option<Vec<u8>> {
         let datagram = match self.endpoint.poll_transmit() {
             Some(transmit) => {
-                self.flight.say(&transmit.message);
+                self.flight.note_sent(&transmit.message);
                 transmit.message.to_vec()
             }
             None => self.flight.repetition()?.to_vec(),
@@ -303,9 +303,9 @@ impl Dtls {
             .endpoint
             .poll_timeout(&FIXED)
             .is_some_and(|at| at <= now);
-        // What rtc-dtls says again takes the place of what was kept.
+        // What rtc-dtls sends again takes the place of what was kept.
         self.flight.is_over |= due;
-        if self.sees_to_flight() && !self.flight.handle_timeout(now) {
+        if self.repeats_flight() && !self.flight.handle_timeout(now) {
             self.closed = true;
             return Outcome::Failed;
         }
@@ -316,15 +316,15 @@ impl Dtls {
         Outcome::Taken
     }
 
-    /// Whether the handshake goes on and rtc-dtls has no timer for it any more.
-    fn sees_to_flight(&self) -> bool {
+    /// Whether repeating our flight is up to us: the handshake goes on, and rtc-dtls has no timer for it any more.
+    fn repeats_flight(&self) -> bool {
         self.started && self.records.is_none() && self.endpoint.poll_timeout(&FIXED).is_none()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.closed {
             None
-        } else if self.sees_to_flight() {
+        } else if self.repeats_flight() {
             self.flight.deadline()
         } else {
             self.endpoint.poll_timeout(&FIXED)

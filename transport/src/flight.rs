@@ -14,32 +14,32 @@ const DATAGRAMS: usize = 8;
 /// Shortest time between two repetitions: forged messages ask for no flood, two sides that answer each other for no storm.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Time until what was said is said again without being asked.
+/// Time until a flight is sent again unasked.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// So often, then the other side is not there or does not want us.
+/// How often that is done before the handshake fails: the other side is not there or refuses us.
 const TRIES: u32 = 12;
 
-/// What was said last, and how far the other side was heard.
+/// The flight that was sent last, and how far the other side has come.
 #[derive(Default)]
 pub(crate) struct Flight {
     datagrams: Vec<Vec<u8>>,
-    /// What is said next starts another flight, or this one anew.
+    /// What is sent next starts another flight, or this one anew.
     pub(crate) is_over: bool,
-    /// The highest message number heard (RFC 6347 §4.2.2).
-    heard: Option<u16>,
-    /// How many datagrams wait to be said again: the last ones.
+    /// The highest message number received (RFC 6347 §4.2.2).
+    highest: Option<u16>,
+    /// How many datagrams wait to be sent again: the last ones.
     waiting: usize,
     repeated: Option<Instant>,
     /// The last message of the other side.
-    heard_at: Option<Instant>,
+    received_at: Option<Instant>,
     /// Repetitions of this flight that nobody asked for.
     tries: u32,
 }
 
 impl Flight {
     /// A datagram that goes out. What is no handshake is not kept.
-    pub(crate) fn say(&mut self, datagram: &[u8]) {
+    pub(crate) fn note_sent(&mut self, datagram: &[u8]) {
         if !record::records(datagram).all(|record| record::is_handshake(record.kind)) {
             return;
         }
@@ -54,16 +54,16 @@ impl Flight {
     }
 
     /// A datagram that came in. When it has no handshake message but old ones, ours was lost.
-    pub(crate) fn hear(&mut self, now: Instant, datagram: &[u8]) {
+    pub(crate) fn note_received(&mut self, now: Instant, datagram: &[u8]) {
         let Some(highest) = record::records(datagram)
             .filter_map(|record| record.message_number())
             .max()
         else {
             return;
         };
-        self.heard_at = Some(now);
-        if self.heard.is_none_or(|heard| heard < highest) {
-            self.heard = Some(highest);
+        self.received_at = Some(now);
+        if self.highest.is_none_or(|known| known < highest) {
+            self.highest = Some(highest);
             self.is_over = true;
             self.waiting = 0;
             self.tries = 0;
@@ -80,13 +80,13 @@ impl Flight {
         self.waiting = self.datagrams.len();
     }
 
-    /// When to say it again without being asked, where nobody else sees to it.
+    /// When to send it again unasked, where rtc-dtls has no timer for it.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let last = self.heard_at.max(self.repeated)?;
+        let last = self.received_at.max(self.repeated)?;
         (!self.datagrams.is_empty()).then(|| last + PATIENCE)
     }
 
-    /// Lets time pass; false when it was said often enough.
+    /// Lets time pass; false when it was sent often enough.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
         if self.deadline().is_none_or(|at| now < at) {
             return true;
@@ -126,29 +126,29 @@ mod tests {
     fn a_repeated_message_is_answered_by_the_flight_that_was_lost() {
         let now = Instant::now();
         let mut flight = Flight::default();
-        flight.hear(now, &message(0));
-        flight.say(&message(10));
-        flight.say(&message(11));
+        flight.note_received(now, &message(0));
+        flight.note_sent(&message(10));
+        flight.note_sent(&message(11));
         assert_eq!(repetitions(&mut flight), 0);
 
-        flight.hear(now, &message(0));
+        flight.note_received(now, &message(0));
         assert_eq!(flight.repetition().unwrap(), message(10));
         assert_eq!(flight.repetition().unwrap(), message(11));
         assert_eq!(flight.repetition(), None);
 
-        flight.hear(now + INTERVAL / 2, &message(0));
+        flight.note_received(now + INTERVAL / 2, &message(0));
         assert_eq!(repetitions(&mut flight), 0, "too soon");
-        flight.hear(now + INTERVAL, &message(0));
+        flight.note_received(now + INTERVAL, &message(0));
         assert_eq!(repetitions(&mut flight), 2);
     }
 
     #[test]
-    fn what_brings_no_answer_is_said_again_a_few_times() {
+    fn what_brings_no_answer_is_sent_again_a_few_times() {
         let now = Instant::now();
         let mut flight = Flight::default();
-        flight.hear(now, &message(0));
+        flight.note_received(now, &message(0));
         assert_eq!(flight.deadline(), None);
-        flight.say(&message(10));
+        flight.note_sent(&message(10));
         let mut tries = 0;
         while let Some(at) = flight.deadline() {
             assert!(flight.handle_timeout(at - PATIENCE / 2));
@@ -166,11 +166,11 @@ mod tests {
     fn a_new_message_starts_a_new_flight() {
         let now = Instant::now();
         let mut flight = Flight::default();
-        flight.hear(now, &message(0));
-        flight.say(&message(10));
-        flight.hear(now, &message(1));
-        flight.say(&message(11));
-        flight.hear(now, &message(1));
+        flight.note_received(now, &message(0));
+        flight.note_sent(&message(10));
+        flight.note_received(now, &message(1));
+        flight.note_sent(&message(11));
+        flight.note_received(now, &message(1));
         assert_eq!(flight.repetition().unwrap(), message(11));
         assert_eq!(flight.repetition(), None);
     }
@@ -180,10 +180,10 @@ mod tests {
         let now = Instant::now();
         let mut flight = Flight::default();
         let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0];
-        flight.say(&alert);
-        flight.hear(now, &message(0));
-        flight.hear(now, &alert);
-        flight.hear(now, &message(0));
+        flight.note_sent(&alert);
+        flight.note_received(now, &message(0));
+        flight.note_received(now, &alert);
+        flight.note_received(now, &message(0));
         assert_eq!(repetitions(&mut flight), 0);
     }
 }

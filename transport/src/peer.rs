@@ -72,7 +72,7 @@ pub struct Peer {
     /// Waits for a path after a restart or an outage.
     is_seeking: bool,
     events: VecDeque<Event>,
-    /// Encrypted datagrams of the goodbye.
+    /// Encrypted datagrams that end the connection: the ABORT of SCTP and the `close_notify` of DTLS.
     farewell: VecDeque<Vec<u8>>,
     closed: Option<Cause>,
     /// The last time that something genuine of the other side arrived.
@@ -287,7 +287,7 @@ impl Peer {
         if let Some(dtls) = &mut self.dtls {
             let outcome = dtls.start(now);
             if former.is_some() {
-                dtls.hurry();
+                dtls.repeat_hello();
             }
             self.follow_dtls(now, outcome);
         }

@@ -209,8 +209,8 @@ impl Ice {
             self.state = State::Disconnected;
             self.events.push_back(Event::Disconnected);
         }
-        let is_odd = silence > self.keepalive * 3 / 2;
-        let (pause, next) = if is_odd && self.mode == IceMode::Full {
+        let is_late = silence > self.keepalive * 3 / 2;
+        let (pause, next) = if is_late && self.mode == IceMode::Full {
             let pause = PROBE_INTERVAL.min(self.keepalive);
             (pause, pause)
         } else {
