@@ -8,6 +8,7 @@ use std::time::Instant;
 use lkstream_engine::Engine;
 use lkstream_engine::encryption::Keyring;
 use lkstream_proto::join::Join;
+use lkstream_proto::packet::Channel;
 use lkstream_proto::participant::{Capability, ClientInfo, Sdk};
 use lkstream_proto::signal::SessionDescription;
 use lkstream_transport::udp::Socket;
@@ -108,8 +109,8 @@ async fn open(
     let mut config = PeerConfig::new(certificate()?, Credentials::from_random(random));
     config.candidates = candidates::local(port, families, remote.ip());
     config.channels = vec![
-        ChannelConfig::reliable("_reliable"),
-        ChannelConfig::lossy("_lossy"),
+        ChannelConfig::reliable(Channel::Reliable.label()),
+        ChannelConfig::lossy(Channel::Lossy.label()),
     ];
     let (peer, offer) =
         Peer::offer(Instant::now(), config).map_err(|error| ConnectError::DataConnection {

@@ -296,10 +296,10 @@ impl Driver {
             tracing::trace!(?event, "peer connection");
             let lost = match event {
                 PeerEvent::ChannelOpen { id, label, .. } => {
-                    match &*label {
-                        "_reliable" => self.reliable.insert(id),
-                        "_lossy" => self.lossy.insert(id),
-                        _ => self.others.push(id),
+                    match Channel::from_label(&label) {
+                        Some(Channel::Reliable) => self.reliable.insert(id),
+                        Some(Channel::Lossy) => self.lossy.insert(id),
+                        None => self.others.push(id),
                     }
                     None
                 }

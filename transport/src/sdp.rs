@@ -9,7 +9,7 @@ mod candidate;
 use std::fmt::Write as _;
 
 pub(crate) use answer::{Local, write_answer, write_offer};
-pub(crate) use candidate::{Candidate, CandidateLine};
+pub(crate) use candidate::{Candidate, CandidateLine, HOST, PEER_REFLEXIVE, local_priority};
 
 use crate::certificate::Fingerprint;
 use crate::error::SdpError;

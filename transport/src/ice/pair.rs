@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Path;
 use super::address::Budget;
-
-/// Type preferences (RFC 8445 §5.1.2.2).
-const HOST: u32 = 126;
-const PEER_REFLEXIVE: u32 = 110;
+use crate::sdp::{HOST, PEER_REFLEXIVE, local_priority};
 
 /// Checks of an open pair are repeated after so long at first …
 const FIRST_INTERVAL: Duration = Duration::from_millis(20);
@@ -40,22 +37,21 @@ pub(super) struct Pair {
     pub(super) checks: u32,
     /// When the next one is due.
     pub(super) check_at: Instant,
-    preference: u32,
+    place: usize,
     remote_priority: u32,
     is_controlling: bool,
 }
 
 impl Pair {
-    /// `order`: the place of the local candidate in our list.
+    /// `place`: that of the local candidate in our list.
     pub(super) fn new(
         now: Instant,
         local: SocketAddr,
         remote: SocketAddr,
-        order: usize,
+        place: usize,
         remote_priority: u32,
         is_controlling: bool,
     ) -> Self {
-        let preference = 65_535u32.saturating_sub(u32::try_from(order).unwrap_or(u32::MAX));
         Self {
             local,
             remote,
@@ -66,7 +62,7 @@ impl Pair {
             budget: Budget::default(),
             checks: 0,
             check_at: now,
-            preference,
+            place,
             remote_priority,
             is_controlling,
         }
@@ -97,7 +93,7 @@ impl Pair {
 
     /// RFC 8445 §6.1.2.3.
     pub(super) fn priority(&self) -> u64 {
-        let local = u64::from(self.candidate_priority(HOST));
+        let local = u64::from(local_priority(HOST, self.place));
         let remote = u64::from(self.remote_priority);
         let (controlling, controlled) = if self.is_controlling {
             (local, remote)
@@ -111,10 +107,6 @@ impl Pair {
 
     /// What the local candidate would have as a peer-reflexive one; checks carry it (RFC 8445 §7.1.1).
     pub(super) fn reflexive_priority(&self) -> u32 {
-        self.candidate_priority(PEER_REFLEXIVE)
-    }
-
-    fn candidate_priority(&self, kind: u32) -> u32 {
-        kind << 24 | self.preference << 8 | 255
+        local_priority(PEER_REFLEXIVE, self.place)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Description, Section, Setup, line};
+use super::{Description, HOST, Section, Setup, line, local_priority};
 use crate::config::{Credentials, IceMode};
 
 /// What we say about ourselves.
@@ -203,9 +203,7 @@ fn refused_section(out: &mut String, section: &Section) {
 
 fn candidates(out: &mut String, addresses: &[SocketAddr]) {
     for (index, address) in addresses.iter().enumerate() {
-        // Type preference 126 for a host, falling with the order given (RFC 8445 §5.1.2.1); component 1.
-        let preference = 65_535u32.saturating_sub(u32::try_from(index).unwrap_or(u32::MAX));
-        let priority = 126 << 24 | preference << 8 | 255;
+        let priority = local_priority(HOST, index);
         line(
             out,
             format_args!(

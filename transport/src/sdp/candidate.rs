@@ -2,6 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+/// Type preference of an address of a socket of ours (RFC 8445 §5.1.2.2).
+pub(crate) const HOST: u32 = 126;
+/// Type preference of an address that the other side has seen (RFC 8445 §5.1.2.2).
+pub(crate) const PEER_REFLEXIVE: u32 = 110;
+
+/// The priority of the candidate at this place in our list (RFC 8445 §5.1.2.1); all are of component 1.
+pub(crate) fn local_priority(type_preference: u32, place: usize) -> u32 {
+    let local_preference = 65_535u32.saturating_sub(u32::try_from(place).unwrap_or(u32::MAX));
+    type_preference << 24 | local_preference << 8 | 255
+}
+
 /// A candidate that can be checked: UDP, with a numeric address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
