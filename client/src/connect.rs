@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use crate::builder::RoomBuilder;
 use crate::candidates::{self, Families};
 use crate::datagrams::Datagrams;
+use crate::dial::dial;
 use crate::driver::Driver;
 use crate::handlers::Serving;
 use crate::session::Session;
@@ -141,22 +142,11 @@ async fn connect_tcp(server: &ServerUrl) -> Result<TcpStream, ConnectError> {
         .map_err(|error| ConnectError::NameResolution {
             cause: error.into(),
         })?;
-    let mut last = None;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // Small messages that somebody waits for.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(match last {
-        Some(error) => unreachable(error),
-        None => ConnectError::NameResolution {
-            cause: io::Error::new(io::ErrorKind::NotFound, "the name has no address").into(),
+    dial(addresses).await.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ConnectError::NameResolution {
+            cause: error.into(),
         },
+        _ => unreachable(error),
     })
 }
 

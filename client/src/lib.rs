@@ -26,6 +26,7 @@ mod candidates;
 mod connect;
 mod datagrams;
 mod deferred;
+mod dial;
 mod disconnected;
 mod driver;
 mod error;
