@@ -3,11 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lkstream::{ByteOptions, Room, TextOptions};
-use lkstream_proto::token::{ApiKeys, Claims};
-use lkstream_server::{Config, DEV_API_KEY, DEV_API_SECRET, Server};
+use lkstream_server::{Config, Server};
 use tokio::sync::oneshot;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -50,18 +49,6 @@ fn every_block_of_rust_is_in_this_file() {
     check_blocks("README.md", include_str!("../../README.md"), 4);
     let migrating = include_str!("../../docs/migrating.md");
     check_blocks("docs/migrating.md", migrating, 1);
-}
-
-fn token(identity: &str) -> String {
-    let claims = Claims::join(
-        identity,
-        "lobby",
-        SystemTime::now(),
-        Duration::from_secs(3600),
-    );
-    ApiKeys::one(DEV_API_KEY, DEV_API_SECRET)
-        .sign(&claims, DEV_API_KEY)
-        .unwrap()
 }
 
 #[rustfmt::skip]
@@ -108,8 +95,7 @@ async fn call(room: &Room) -> Outcome<String> {
 #[rustfmt::skip]
 async fn embedded() -> Outcome {
     let server = Server::spawn(Config::dev().with_free_ports()).await?;
-    let claims = Claims::join("alice", "lobby", SystemTime::now(), Duration::from_secs(3600));
-    let token = ApiKeys::one(DEV_API_KEY, DEV_API_SECRET).sign(&claims, DEV_API_KEY)?;
+    let token = server.token("lobby", "alice")?;
     let alice = Room::connect(&server.url(), &token).await?;
     println!("{} is in {}", alice.local().identity(), server.url());
     server.shutdown().await; // dropping it stops it, too
@@ -127,8 +113,8 @@ async fn the_rust_of_the_readme_does_what_it_says() -> Outcome {
 
     let server = Server::spawn(Config::dev().with_free_ports()).await?;
     let url = server.url();
-    let watcher = Room::connect(&url, &token("watcher")).await?;
-    let bob = Room::connect(&url, &token("bob")).await?;
+    let watcher = Room::connect(&url, &server.token("lobby", "watcher")?).await?;
+    let bob = Room::connect(&url, &server.token("lobby", "bob")?).await?;
     bob.on_rpc("greet", |call| async move {
         Ok(format!("bob greets {}", call.payload))
     });
@@ -137,19 +123,21 @@ async fn the_rust_of_the_readme_does_what_it_says() -> Outcome {
     assert_eq!(answer, "bob greets alice");
 
     let mut texts = watcher.text_streams("lk.chat");
+    let token = server.token("lobby", "carol")?;
     let (ready, is_ready) = oneshot::channel();
     let receiving = tokio::spawn(async move {
-        let ended = receive(url, token("carol"), ready).await;
+        let ended = receive(url, token, ready).await;
         ended.map_err(|e| e.to_string())
     });
     tokio::time::timeout(LIMIT, is_ready).await??;
-    tokio::time::timeout(LIMIT, send(server.url(), token("alice"))).await??;
+    let token = server.token("lobby", "alice")?;
+    tokio::time::timeout(LIMIT, send(server.url(), token)).await??;
     let text = tokio::time::timeout(LIMIT, texts.next()).await?.unwrap();
     assert_eq!(text.read_all(1000).await?, "hello, room");
-    let url = server.url();
+    let (url, token) = (server.url(), server.token("lobby", "dave")?);
     let (ready, is_ready) = oneshot::channel();
     let chatting = tokio::spawn(async move {
-        let ended = chat(url, token("dave"), ready).await;
+        let ended = chat(url, token, ready).await;
         ended.map_err(|e| e.to_string())
     });
     let text = tokio::time::timeout(LIMIT, texts.next()).await?.unwrap();
