@@ -204,6 +204,12 @@ impl Site {
             .sender(room, identity, arguments)
     }
 
+    /// A token for a participant of this site, good for ten minutes.
+    pub fn token(&self, room: &str, identity: &str) -> Result<String, Failure> {
+        let claims = Claims::join(identity, room, SystemTime::now(), TOKEN_LIFE);
+        Ok(sign(&claims, KEY, SECRET)?)
+    }
+
     /// [`Door::receiver`] on the loopback.
     pub fn receiver(
         &self,
@@ -311,6 +317,31 @@ impl Door {
         arguments: &[&str],
     ) -> Result<Process, Failure> {
         self.lkstream("recv", room, identity, arguments, Events::Errors)
+    }
+
+    /// A participant on our command line that receives texts into a pipe whose reader sleeps for so many seconds first.
+    pub fn paused_receiver(
+        &self,
+        room: &str,
+        identity: &str,
+        seconds: u32,
+        arguments: &[&str],
+    ) -> Result<Process, Failure> {
+        let script = format!("\"$@\" | (sleep {seconds}; cat)");
+        let command = self
+            .host
+            .program("/bin/sh")
+            .with(["-c", &script, "sh"])
+            .with([lkstream()?.into_os_string()])
+            .with(["recv", "--json", "--url", &self.url])
+            .with(["--api-key", KEY, "--api-secret", SECRET])
+            .with(["--room", room, "--identity", identity])
+            .with(arguments);
+        Process::spawn(
+            &format!("lkstream recv {identity}, paused"),
+            &command,
+            Events::Errors,
+        )
     }
 
     /// A page on the browser SDK that has joined. It is served where it runs, so that only what the room needs crosses a

@@ -20,6 +20,7 @@ mod interop {
     mod lkstream_to_python;
     #[cfg(target_os = "linux")]
     mod network;
+    mod outcomes;
     mod payloads;
     mod python_to_lkstream;
     mod python_to_python;

@@ -26,6 +26,9 @@ fn lkstream_to_python(site: &Site) -> Result<(), Failure> {
     let arguments = [
         "--to",
         "bob",
+        // livekit-server drops what it has not handed on yet when the sender leaves, and this receiver confirms nothing.
+        "--linger",
+        "15",
         payloads.random.path(),
         payloads.empty_file.path(),
     ];
