@@ -19,6 +19,7 @@ pub use seal::DecryptError;
 
 /// How keys are derived from the secrets of the application (protocol.md §5.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Derivation {
     /// PBKDF2-HMAC-SHA256 with 100 000 iterations: for passwords. Takes tens of milliseconds a key.
     #[default]
@@ -29,6 +30,7 @@ pub enum Derivation {
 
 /// Whether a stream or packet was encrypted on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Encryption {
     /// The server could read it.
     #[default]
@@ -39,6 +41,7 @@ pub enum Encryption {
 
 /// What happens to a stream or packet that comes unencrypted while a keyring is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Plaintext {
     /// It is dropped and counted.
     #[default]

@@ -10,6 +10,7 @@ pub struct ListenerId(u64);
 
 /// Which topics a listener wants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TopicFilter {
     /// This topic.
     Exact(Topic),

@@ -81,6 +81,7 @@ impl OpenOptions {
 
 /// Whether a payload is compressed (raw deflate) where all recipients can inflate it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Compress {
     /// Where it is worth it: not below 512 bytes, and not where MIME type or first bytes say that
     /// the payload does not shrink.

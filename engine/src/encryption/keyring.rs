@@ -12,6 +12,7 @@ use crate::limits;
 
 /// Whether a room has one key or each participant its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum KeySharing {
     /// One key for all.
     Shared,
@@ -21,6 +22,7 @@ pub enum KeySharing {
 
 /// How a [`Keyring`] works. The defaults are those of the official Rust and Python SDKs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KeyringOptions {
     /// One key for all, or one for each.
     pub sharing: KeySharing,

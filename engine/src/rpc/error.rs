@@ -11,6 +11,7 @@ use crate::limits::{RPC_ERROR_DATA_BYTES, RPC_ERROR_MESSAGE_BYTES};
 /// Handlers return it with a code of their own; 1001 to 1999 are the protocol's (protocol.md §6).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message} ({code}){}", self.details())]
+#[non_exhaustive]
 pub struct RpcError {
     /// What went wrong, as a number.
     pub code: u32,

@@ -42,7 +42,7 @@ impl Listener {
         let rank = match &self.filter {
             TopicFilter::Exact(exact) => (*exact == *topic).then_some(1_000),
             TopicFilter::Prefix(prefix) => topic.strip_prefix(&**prefix).map(|_| prefix.len()),
-            TopicFilter::Any => Some(0),
+            _ => Some(0),
         };
         rank.filter(|_| opening.kind == self.kind)
     }
