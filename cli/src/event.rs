@@ -183,6 +183,8 @@ pub(crate) enum Status {
     Accepted,
     Complete,
     Failed,
+    /// It left, and had not had the last word.
+    Left,
 }
 
 impl Event {
@@ -289,7 +291,8 @@ impl Event {
                     name.as_deref(),
                 );
                 match status {
-                    Status::Accepted => return None,
+                    // Whether that is bad, the end of the command says.
+                    Status::Accepted | Status::Left => return None,
                     Status::Complete => format!("{what}: received by {from}"),
                     Status::Failed => {
                         let why = reason.as_deref();

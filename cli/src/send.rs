@@ -1,8 +1,9 @@
 //! `lkstream send`: files, bytes and text to the participants of a room.
 
+mod confirmations;
 mod source;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -17,13 +18,14 @@ use lkstream::{
 
 use crate::credentials::{Admission, ServerFlags, process_environment};
 use crate::duration;
-use crate::event::{Direction, Event, Kind, Status, name_of};
+use crate::event::{Direction, Event, Kind, Status};
 use crate::exit::{Code, Failure};
 use crate::interrupt::interrupted;
 use crate::output::{Output, Pace};
 use crate::progress::Task;
 use crate::size;
 use crate::token;
+use confirmations::{Confirmations, Waiting};
 use source::{Source, send};
 
 /// How long leaving may take when the command was interrupted: receivers learn that the stream was cut.
@@ -140,17 +142,15 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
         room: &room,
         arguments,
         output,
-        names: BTreeMap::new(),
+        sent: Confirmations::default(),
         receipts: SelectAll::new(),
-        finals: BTreeSet::new(),
-        refused: None,
     };
     let result = tokio::select! {
         biased;
         () = &mut interrupted => Err(Failure::interrupted()),
         result = session.run(sources) => result,
     };
-    let streams = session.names.len() as u64;
+    let streams = session.sent.streams();
     drop(session);
     // Where the room ended, that is why the stream did, and what to do about.
     let result = match (result, room.closed().now_or_never()) {
@@ -199,18 +199,13 @@ pub(crate) fn joined(room: &Room, admission: &Admission, started: Instant, outpu
     });
 }
 
-/// What the receivers of one command's streams have said.
+/// The streams of one command, and what their recipients say.
 struct Session<'a> {
     room: &'a Room,
     arguments: &'a Arguments,
     output: &'a Output,
-    /// The streams sent, with the name of those that have one.
-    names: BTreeMap<String, Option<String>>,
+    sent: Confirmations,
     receipts: SelectAll<Receipts>,
-    /// Who has had the last word on which stream.
-    finals: BTreeSet<(String, String)>,
-    /// A recipient by name that could not receive something.
-    refused: Option<String>,
 }
 
 impl Session<'_> {
@@ -229,20 +224,29 @@ impl Session<'_> {
                 tokio::select! {
                     sent = &mut sending => break sent?,
                     _ = ticks.tick() => self.output.progress().tick(),
-                    Some(receipt) = self.receipts.next() => note(
-                        receipt, self.output, &self.names, &mut self.finals, &self.arguments.to, &mut self.refused,
-                    ),
+                    Some(receipt) = self.receipts.next() => note(&receipt, self.output, &mut self.sent),
                 }
             };
-            self.names
-                .insert(sent.info.id.to_string(), name_of(&sent.info));
+            self.sent.sent(&sent);
             self.receipts.push(sent.receipts);
         }
         self.linger().await;
-        match self.refused.take() {
-            Some(who) => Err(Failure::new(
+        let here: BTreeSet<String> = self
+            .room
+            .participants()
+            .iter()
+            .map(|other| other.identity().to_string())
+            .collect();
+        let is_here = |who: &str| here.contains(who);
+        let fault = if self.arguments.to.is_empty() {
+            self.sent.fault_of_all(is_here)
+        } else {
+            self.sent.fault_of_named(is_here)
+        };
+        match fault {
+            Some(fault) => Err(Failure::new(
                 Code::Stream,
-                format!("{} could not receive everything", &who),
+                fault,
                 "look at the receiver's own message, then send it again",
             )),
             None => Ok(()),
@@ -252,9 +256,6 @@ impl Session<'_> {
     /// Waits until somebody is there to receive.
     async fn wait(&self) -> Result<(), Failure> {
         let (limit, to) = (self.arguments.wait, &self.arguments.to);
-        if limit.is_zero() {
-            return Ok(());
-        }
         let missing = |others: &[lkstream::Participant]| -> Vec<String> {
             to.iter()
                 .filter(|id| {
@@ -274,6 +275,9 @@ impl Session<'_> {
         };
         if complete(&self.room.participants()) {
             return Ok(());
+        }
+        if limit.is_zero() {
+            return self.refuse_absent();
         }
         self.output.emit(&Event::Waiting {
             r#for: missing(&self.room.participants()),
@@ -303,68 +307,79 @@ impl Session<'_> {
         }
     }
 
-    /// Stays until everybody who was there has had the last word, or the time is up.
-    async fn linger(&mut self) {
-        let expected: Vec<String> = if self.arguments.to.is_empty() {
-            self.room
-                .participants()
-                .iter()
-                .map(|other| other.identity().to_string())
-                .collect()
-        } else {
-            self.arguments.to.clone()
+    /// Without waiting, whoever is in the room will do, and nobody will not.
+    fn refuse_absent(&self) -> Result<(), Failure> {
+        let others = self.room.participants();
+        let is_here = |who: &str| others.iter().any(|other| other.identity().as_str() == who);
+        let absent: Vec<&str> = self
+            .arguments
+            .to
+            .iter()
+            .map(String::as_str)
+            .filter(|who| !is_here(who))
+            .collect();
+        let cause = match &absent[..] {
+            [] if !others.is_empty() => return Ok(()),
+            [] => "nobody else is in the room".to_owned(),
+            [who] => format!("{who} is not in the room"),
+            several => format!("{} are not in the room", several.join(", ")),
         };
+        Err(Failure::new(
+            Code::TimedOut,
+            cause,
+            "start the receiver first, check the room and the names, or leave out `--wait 0`",
+        ))
+    }
+
+    /// Stays until everybody who runs lkstream has had the last word, and for the time of `--linger` for those who
+    /// have never said anything.
+    async fn linger(&mut self) {
         let deadline = tokio::time::Instant::now() + self.arguments.linger;
-        while !self.names.keys().all(|stream| {
-            expected
-                .iter()
-                .all(|who| self.finals.contains(&(stream.clone(), who.clone())))
-        }) {
-            match tokio::time::timeout_at(deadline, self.receipts.next()).await {
-                Ok(Some(receipt)) => note(
-                    receipt,
-                    self.output,
-                    &self.names,
-                    &mut self.finals,
-                    &self.arguments.to,
-                    &mut self.refused,
-                ),
-                // The room is gone, or the time is up: everything was delivered before.
-                Ok(None) | Err(_) => return,
+        let mut is_told = false;
+        loop {
+            let limit = match self.sent.waiting() {
+                Waiting::Done => return,
+                Waiting::For(_) if is_told => None,
+                Waiting::For(_) | Waiting::Silent => Some(deadline),
+            };
+            let receipt = match limit {
+                None => self.receipts.next().await,
+                Some(limit) => match tokio::time::timeout_at(limit, self.receipts.next()).await {
+                    Ok(receipt) => receipt,
+                    Err(_) => match self.sent.waiting() {
+                        Waiting::For(who) => {
+                            is_told = true;
+                            self.output
+                                .say(&format!("waiting for {who} to confirm, Ctrl-C ends it"));
+                            continue;
+                        }
+                        Waiting::Silent | Waiting::Done => return,
+                    },
+                },
+            };
+            match receipt {
+                Some(receipt) => note(&receipt, self.output, &mut self.sent),
+                // All have had the last word, or the room is gone.
+                None => return,
             }
         }
     }
 }
 
 /// Says what a receiver said.
-fn note(
-    receipt: Receipt,
-    output: &Output,
-    names: &BTreeMap<String, Option<String>>,
-    finals: &mut BTreeSet<(String, String)>,
-    to: &[String],
-    refused: &mut Option<String>,
-) {
-    let (stream, from) = (receipt.stream.to_string(), receipt.from.to_string());
-    let status = match receipt.status {
-        ReceiptStatus::Complete => Status::Complete,
-        ReceiptStatus::Failed => Status::Failed,
-        _ => Status::Accepted,
-    };
-    if status == Status::Failed && to.contains(&from) {
-        *refused = Some(from.clone());
-    }
-    let name = names.get(&stream).cloned().flatten();
-    let is_final = receipt.is_final();
+fn note(receipt: &Receipt, output: &Output, sent: &mut Confirmations) {
+    let name = sent.heard(receipt);
     output.emit(&Event::Receipt {
-        stream: stream.clone(),
+        stream: receipt.stream.to_string(),
         name,
-        from: from.clone(),
-        status,
+        from: receipt.from.to_string(),
+        status: match receipt.status {
+            ReceiptStatus::Complete => Status::Complete,
+            ReceiptStatus::Failed => Status::Failed,
+            ReceiptStatus::Left => Status::Left,
+            _ => Status::Accepted,
+        },
         bytes: receipt.bytes,
-        reason: Some(receipt.reason).filter(|reason| !reason.is_empty()),
+        reason: Some(receipt.reason.clone()).filter(|reason| !reason.is_empty()),
     });
-    if is_final {
-        finals.insert((stream, from));
-    }
 }

@@ -505,3 +505,74 @@ fn a_receiver_of_another_topic_says_so_on_both_sides() {
         "a text from alice was not received: it has the topic lk.chat"
     );
 }
+
+/// More small files than may wait, to a disk that takes its time.
+#[test]
+fn many_small_files_arrive() {
+    const FILES: usize = 600;
+    let served = Served::start();
+    let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let count = FILES.to_string();
+    let receiver = served.receiver(out.path(), &["--count", &count]);
+    let paths: Vec<String> = (0..FILES)
+        .map(|at| {
+            write(
+                source.path(),
+                &format!("{at:04}"),
+                at.to_string().as_bytes(),
+            )
+        })
+        .collect();
+    let mut arguments = vec!["--to", "bob", "--linger", "0"];
+    arguments.extend(paths.iter().map(String::as_str));
+    let sent = served.send(&arguments).expect_code(0);
+    assert_eq!(sent.text().matches(": received by bob").count(), FILES);
+    receiver.ended().expect_code(0);
+    assert_eq!(files(out.path()).len(), FILES);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_receiver_that_goes_away_fails_the_sender_and_is_named() {
+    for to in [&["--to", "bob"][..], &[]] {
+        let served = Served::start();
+        let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        // Sparse, so that it costs nothing; nobody gets to its end.
+        let path = source.path().join("big");
+        File::create(&path).unwrap().set_len(4_000_000_000).unwrap();
+        let mut receiver = served.receiver(out.path(), &["--count", "1"]);
+        let mut arguments = vec!["--json", "--compress", "never"];
+        arguments.extend(to);
+        arguments.push(path.to_str().unwrap());
+        let sender = Lkstream::start(served.client("send", &arguments));
+        receiver.wait_for_event("progress");
+        receiver.interrupt();
+        receiver.ended().expect_code(130);
+        let sent = sender.ended().expect_code(5).text();
+        let failed = &events(&sent, "failed")[0];
+        let reason = failed["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("no recipient is left: bob ") && reason.ends_with(" %"),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn nobody_in_the_room_is_6_without_waiting() {
+    let served = Served::start();
+    let ended = served.send(&["--wait", "0", "--text", "x"]).expect_code(6);
+    assert!(
+        ended.stderr.contains("nobody else is in the room"),
+        "{}",
+        ended.stderr
+    );
+    let ended = served
+        .send(&["--wait", "0", "--to", "bob", "--text", "x"])
+        .expect_code(6);
+    assert!(
+        ended.stderr.contains("bob is not in the room"),
+        "{}",
+        ended.stderr
+    );
+}

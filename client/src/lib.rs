@@ -67,8 +67,9 @@ pub use lkstream_engine::OpenError as StreamOpenError;
 pub use lkstream_engine::PublishError as PacketError;
 pub use lkstream_engine::encryption;
 pub use lkstream_engine::{
-    Attributes, CloseError, Compress, Content, Counters, Limit, Lost, ReadError, RpcCode, RpcError,
-    StreamInfo, StreamKind, TextOperation, TopicFilter, UserMessage, WriteError,
+    Attributes, CloseError, Compress, Content, Counters, Limit, Lost, Missed, MissedCause,
+    NoRecipients, ReadError, RpcCode, RpcError, StreamInfo, StreamKind, TextOperation, TopicFilter,
+    UserMessage, WriteError,
 };
 pub use lkstream_proto::disconnect::DisconnectReason;
 pub use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid, StreamId, Topic};

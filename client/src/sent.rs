@@ -1,18 +1,18 @@
 //! The result of a finished send, and the receipts of its receivers.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use lkstream_engine::StreamInfo;
+use lkstream_engine::{Missed, StreamInfo};
 use lkstream_proto::id::{Identity, StreamId};
 
 use crate::deferred::Deferred;
 use crate::shared::Shared;
 
-/// Receipts kept for a handle that does not read them; a room with more receivers than that loses the oldest.
+/// Receipts kept for a handle that does not read them, beside the last words of the recipients.
 const KEPT: usize = 1024;
 
 /// A stream that was sent completely: every packet, its trailer included, was acknowledged by the server's transport.
@@ -25,6 +25,10 @@ pub struct Sent {
     pub info: StreamInfo,
     /// What receivers say; empty unless the options said `confirmed()`.
     pub receipts: Receipts,
+    /// Whom it was addressed to: the destinations, or else those who were in the room when it was opened.
+    pub recipients: Arc<[Identity]>,
+    /// Recipients that left or failed before all was acknowledged.
+    pub missed: Vec<Missed>,
     /// What was attached to a text, in the order of its ids.
     pub attachments: Vec<Sent>,
     pub(crate) bytes: u64,
@@ -63,6 +67,8 @@ pub enum ReceiptStatus {
     Complete,
     /// It failed there.
     Failed,
+    /// The receiver left the room, and had not had the last word 2 s later. No packet says so.
+    Left,
 }
 
 impl Receipt {
@@ -82,9 +88,11 @@ pub struct Receipts {
 }
 
 impl Receipts {
-    /// The next receipt; `None` once the room is gone, and at once for a stream that asked for none.
+    /// The next receipt; `None` once every recipient has had its last word or has left, once the room is gone, and at
+    /// once for a stream that asked for none. Recipients are the destinations, or else those who were in the room when
+    /// the stream was opened.
     ///
-    /// A receiver that is not built on this crate never answers, so wait with a time limit.
+    /// A receiver that is not built on this crate never answers while it is in the room, so wait with a time limit.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -105,7 +113,7 @@ impl Receipts {
         };
         match waiting.queue.pop_front() {
             Some(receipt) => Poll::Ready(Some(receipt)),
-            None if is_ended => Poll::Ready(None),
+            None if is_ended || waiting.pending.is_empty() => Poll::Ready(None),
             None => {
                 state.deferred.forget(waiting.waker.replace(waker));
                 Poll::Pending
@@ -134,17 +142,43 @@ impl Drop for Receipts {
 }
 
 /// Receipts of one stream that wait for their reader.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Waiting {
+    /// Recipients that have not had their last word.
+    pub(crate) pending: HashSet<Identity>,
     pub(crate) queue: VecDeque<Receipt>,
     pub(crate) waker: Option<Waker>,
 }
 
 impl Waiting {
-    /// Adds a receipt, forgetting the oldest when full, and wakes the reader.
+    pub(crate) fn new(recipients: &[Identity]) -> Self {
+        Waiting {
+            pending: recipients.iter().cloned().collect(),
+            queue: VecDeque::new(),
+            waker: None,
+        }
+    }
+
+    /// Somebody left whose receipts would have come by now.
+    pub(crate) fn departed(&mut self, stream: &StreamId, who: &Identity, deferred: &mut Deferred) {
+        if self.pending.contains(who) {
+            let receipt = Receipt {
+                stream: stream.clone(),
+                from: who.clone(),
+                status: ReceiptStatus::Left,
+                bytes: 0,
+                reason: String::new(),
+            };
+            self.push(receipt, deferred);
+        }
+    }
+
+    /// Adds a receipt, if there is room for it, and wakes the reader.
     pub(crate) fn push(&mut self, receipt: Receipt, deferred: &mut Deferred) {
-        if self.queue.len() == KEPT {
-            self.queue.pop_front();
+        let is_last = receipt.is_final() && self.pending.remove(&receipt.from);
+        // The last word of a recipient always has room: there are no more of these than recipients.
+        if self.queue.len() >= KEPT && !is_last {
+            return;
         }
         self.queue.push_back(receipt);
         deferred.wake(self.waker.take());

@@ -186,9 +186,14 @@ impl State {
                         self.deferred.notify(&signals.acknowledged);
                     }
                 }
-                Engine::Flushed(id) | Engine::OutgoingLost(id) => {
+                Engine::Flushed(id) | Engine::OutgoingLost(id) | Engine::GivenUp(id) => {
                     if let Some(signals) = self.writers.get(&id) {
                         signals.all(&mut self.deferred);
+                    }
+                }
+                Engine::Departed(identity) => {
+                    for (stream, waiting) in &mut self.receipts {
+                        waiting.departed(stream, &identity, &mut self.deferred);
                     }
                 }
                 Engine::Unclaimed(info) => {

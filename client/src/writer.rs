@@ -9,9 +9,10 @@ use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
 use lkstream_engine::{
-    Attributes, CloseError, Content, OpenOptions, OutgoingId, OutgoingState, Receipts as Ask,
-    StreamInfo, WriteError, Written,
+    Attributes, CloseError, Content, Missed, OpenOptions, OutgoingId, OutgoingState,
+    Receipts as Ask, StreamInfo, WriteError, Written,
 };
+use lkstream_proto::id::Identity;
 use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -146,10 +147,10 @@ impl Outgoing {
             Way::File(start) => state.engine.open_file(options, start)?,
             Way::Whole(payload) => state.engine.send(options, payload)?,
         };
-        let Some(info) = state
+        let Some((info, recipients)) = state
             .engine
             .outgoing(id)
-            .map(|outgoing| outgoing.info().clone())
+            .map(|outgoing| (outgoing.info().clone(), outgoing.recipients()))
         else {
             // The engine has just said that it is open; a room that ended meanwhile is the only other story.
             let lost = state
@@ -159,7 +160,8 @@ impl Outgoing {
             return Err(lkstream_engine::OpenError::ConnectionLost(lost).into());
         };
         let receipts = common.confirmed.then(|| {
-            state.receipts.insert(info.id.clone(), Waiting::default());
+            let waiting = Waiting::new(&recipients);
+            state.receipts.insert(info.id.clone(), waiting);
             Receipts {
                 shared: Some(shared.clone()),
                 stream: info.id.clone(),
@@ -205,6 +207,15 @@ impl Outgoing {
             sent: progress.sent,
             acknowledged: progress.acknowledged,
             wire: progress.wire,
+        }
+    }
+
+    /// Whom the stream was addressed to, and whom it missed.
+    fn recipients(&self) -> (Arc<[Identity]>, Vec<Missed>) {
+        let mut state = self.shared.lock();
+        match state.engine.outgoing(self.id) {
+            Some(outgoing) => (outgoing.recipients(), outgoing.missed()),
+            None => (Arc::from([]), Vec::new()),
         }
     }
 
@@ -261,6 +272,7 @@ impl Outgoing {
         let progress = outgoing.progress();
         match outgoing.state() {
             OutgoingState::Lost(lost) => Err(WriteError::ConnectionLost(lost)),
+            OutgoingState::GivenUp(error) => Err(WriteError::NoRecipients(error)),
             OutgoingState::Flushed => Ok(true),
             OutgoingState::Open if progress.acknowledged >= progress.written => Ok(true),
             _ => {
@@ -321,9 +333,12 @@ impl Outgoing {
             shared: None,
             stream: self.info.id.clone(),
         });
+        let (recipients, missed) = self.recipients();
         Ok(Sent {
             info: self.info.clone(),
             receipts,
+            recipients,
+            missed,
             bytes: self.progress().written,
             attachments: Vec::new(),
         })
@@ -381,17 +396,18 @@ impl Drop for Outgoing {
     }
 }
 
-/// Flushing fails only with the connection.
+/// Flushing fails only with the connection, or when no recipient is left.
 fn to_close_error(error: WriteError) -> CloseError {
     match error {
         WriteError::ConnectionLost(lost) => CloseError::ConnectionLost(lost),
+        WriteError::NoRecipients(error) => CloseError::NoRecipients(error),
         _ => CloseError::Closed,
     }
 }
 
 fn to_io_error(error: WriteError) -> io::Error {
     let kind = match &error {
-        WriteError::ConnectionLost(_) => io::ErrorKind::BrokenPipe,
+        WriteError::ConnectionLost(_) | WriteError::NoRecipients(_) => io::ErrorKind::BrokenPipe,
         WriteError::Closed => io::ErrorKind::NotConnected,
         _ => io::ErrorKind::InvalidInput,
     };

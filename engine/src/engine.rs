@@ -24,7 +24,7 @@ use crate::fault::{Counters, PeerFault, Rule};
 use crate::incoming::{self, Incoming, IncomingId, ReadError};
 use crate::limits;
 use crate::listener::{ListenerId, Listeners, TopicFilter};
-use crate::outgoing::{self, Outgoing, OutgoingId};
+use crate::outgoing::{self, MissedCause, Outgoing, OutgoingId};
 use crate::participants::{Capabilities, Participants};
 use crate::rpc::Rpc;
 use crate::stream::{Content, StreamKind, cut};
@@ -92,6 +92,8 @@ pub struct Engine {
     loose: VecDeque<usize>,
     loose_bytes: usize,
     counters: Counters,
+    /// Who left a short time ago, and when.
+    departing: VecDeque<(Instant, Identity)>,
     random: u64,
     cipher: Option<Cipher>,
     rpc: Rpc,
@@ -116,6 +118,7 @@ impl Engine {
             loose: VecDeque::new(),
             loose_bytes: 0,
             counters: Counters::default(),
+            departing: VecDeque::new(),
             random,
             cipher: None,
             rpc: Rpc::new(&config),
@@ -177,13 +180,29 @@ impl Engine {
         }
         self.read_calls(now);
         self.expire_calls(now);
+        while self.next_departure().is_some_and(|at| at <= now) {
+            self.depart();
+        }
     }
 
     /// When [`handle_timeout`](Engine::handle_timeout) wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let streams = self.incoming.next_deadline();
         let calls = self.rpc.calls.next_deadline();
-        streams.into_iter().chain(calls).min()
+        let departure = self.next_departure();
+        streams.into_iter().chain(calls).chain(departure).min()
+    }
+
+    /// When what the first of those who left has sent must have arrived.
+    fn next_departure(&self) -> Option<Instant> {
+        let (at, _) = self.departing.front()?;
+        self.incoming.arrived_by(*at, self.config.leave_grace)
+    }
+
+    fn depart(&mut self) {
+        if let Some((_, identity)) = self.departing.pop_front() {
+            self.events.push_back(Event::Departed(identity));
+        }
     }
 
     /// The next packet to send. Call only while the transport has room: what is not polled can
@@ -265,9 +284,16 @@ impl Engine {
         self.participants.get(identity)
     }
 
-    /// Somebody left. Their open streams fail once no chunk has come for the grace time.
+    /// Somebody left. Their open streams fail once no chunk has come for the grace time. Our streams
+    /// that have no other recipient are given up at once.
     pub fn participant_left(&mut self, now: Instant, sid: &ParticipantSid, identity: &Identity) {
         self.participants.remove(identity);
+        self.outgoing
+            .miss(None, identity, &MissedCause::Left, &mut self.events);
+        if self.departing.len() >= limits::DEPARTED {
+            self.depart();
+        }
+        self.departing.push_back((now, identity.clone()));
         self.incoming.participant_left(now, sid, identity);
         self.caller_left(now, identity);
     }
@@ -285,6 +311,7 @@ impl Engine {
         self.calls_lost(&cause);
         self.outgoing.connection_lost(&cause, &mut self.events);
         self.participants.clear();
+        self.departing.clear();
         self.held.clear();
         self.held_bytes = 0;
         self.session = Session::Lost(cause);

@@ -51,6 +51,12 @@ pub enum Event {
         /// Why it failed.
         error: ReadError,
     },
+    /// A stream of ours was given up because none of its recipients is left;
+    /// [`OutgoingState::GivenUp`](crate::OutgoingState::GivenUp) says who they were.
+    GivenUp(OutgoingId),
+    /// Somebody left some time ago ([`Config::leave_grace`](crate::Config::leave_grace)), so that receipts of theirs that
+    /// the leave message overtook have arrived, too.
+    Departed(Identity),
     /// A stream came in that no listener wants. Nothing of it is kept; a sender that asked for
     /// receipts has been told.
     Unclaimed(Arc<StreamInfo>),

@@ -62,8 +62,8 @@ pub use fault::{Counters, PeerFault, Rule};
 pub use incoming::{Incoming, IncomingId, Limit, Outcome, Read, ReadError, Summary};
 pub use listener::{ListenerId, TopicFilter};
 pub use outgoing::{
-    CloseError, Compress, OpenError, OpenOptions, Outgoing, OutgoingId, OutgoingState, Progress,
-    Receipts, WriteError, Written,
+    CloseError, Compress, Missed, MissedCause, NoRecipients, OpenError, OpenOptions, Outgoing,
+    OutgoingId, OutgoingState, Progress, Receipts, WriteError, Written,
 };
 pub use participants::Capabilities;
 pub use publish::{Message, PublishError};

@@ -3,6 +3,7 @@
 mod deflate;
 mod error;
 mod opening;
+mod recipients;
 mod schedule;
 mod slab;
 mod stream;
@@ -20,6 +21,7 @@ use lkstream_proto::packet::Trailer;
 
 pub use error::{CloseError, OpenError, WriteError};
 pub(crate) use opening::Opening;
+pub use recipients::{Missed, MissedCause, NoRecipients};
 pub(crate) use stream::Stream;
 pub(crate) use table::Table;
 
@@ -143,6 +145,9 @@ pub enum OutgoingState {
     Flushed,
     /// The connection went first.
     Lost(Lost),
+    /// All recipients left or refused it before all of it was sent. Those who got a part read an
+    /// error.
+    GivenUp(NoRecipients),
 }
 
 /// An outgoing stream, borrowed from its engine.
@@ -178,9 +183,14 @@ impl<'a> Outgoing<'a> {
         let limit = self.engine.config.max_payload;
         let window = self.engine.outgoing.write_window();
         let written = self.engine.outgoing.change(self.id, |stream| {
+            if let Some(error) = &stream.given_up {
+                return Err(WriteError::NoRecipients(NoRecipients::clone(error)));
+            }
             match &stream.state {
                 OutgoingState::Open => {}
-                OutgoingState::Closing | OutgoingState::Flushed => return Err(WriteError::Closed),
+                OutgoingState::Closing | OutgoingState::Flushed | OutgoingState::GivenUp(_) => {
+                    return Err(WriteError::Closed);
+                }
                 OutgoingState::Lost(cause) => {
                     return Err(WriteError::ConnectionLost(cause.clone()));
                 }
@@ -209,9 +219,14 @@ impl<'a> Outgoing<'a> {
     /// See [`CloseError`].
     pub fn close(&mut self, mut attributes: Attributes) -> Result<(), CloseError> {
         let closed = self.engine.outgoing.change(self.id, |stream| {
+            if let Some(error) = &stream.given_up {
+                return Err(CloseError::NoRecipients(NoRecipients::clone(error)));
+            }
             match &stream.state {
                 OutgoingState::Open => {}
-                OutgoingState::Closing | OutgoingState::Flushed => return Err(CloseError::Closed),
+                OutgoingState::Closing | OutgoingState::Flushed | OutgoingState::GivenUp(_) => {
+                    return Err(CloseError::Closed);
+                }
                 OutgoingState::Lost(cause) => {
                     return Err(CloseError::ConnectionLost(cause.clone()));
                 }
@@ -294,7 +309,25 @@ impl<'a> Outgoing<'a> {
     /// Where the stream is in its life.
     pub fn state(&self) -> OutgoingState {
         let stream = self.engine.outgoing.get(self.id);
-        stream.map_or(OutgoingState::Flushed, |stream| stream.state.clone())
+        stream.map_or(OutgoingState::Flushed, |stream| match &stream.given_up {
+            Some(error) => OutgoingState::GivenUp(NoRecipients::clone(error)),
+            None => stream.state.clone(),
+        })
+    }
+
+    /// Whom the stream was addressed to: those that its options named, or else all who were in the
+    /// room when it was opened.
+    pub fn recipients(&self) -> Arc<[Identity]> {
+        let stream = self.engine.outgoing.get(self.id);
+        stream.map_or_else(|| Arc::from([]), |stream| Arc::clone(&stream.recipients))
+    }
+
+    /// Recipients that left or said that they failed before all was acknowledged, in that order. When all of them
+    /// did, before all was sent, the stream is [given up](OutgoingState::GivenUp). A recipient by
+    /// name that was never seen in the room is not among them.
+    pub fn missed(&self) -> Vec<Missed> {
+        let stream = self.engine.outgoing.get(self.id);
+        stream.map_or_else(Vec::new, |stream| stream.missed.clone())
     }
 
     /// Whether everything of the stream, its trailer included, was acknowledged.

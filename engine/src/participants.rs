@@ -1,6 +1,7 @@
 //! Who else is in the room, and what their clients can take (protocol.md §5.3).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lkstream_proto::id::Identity;
 use lkstream_proto::limits::CLIENT_PROTOCOL;
@@ -51,11 +52,25 @@ pub(crate) struct Participants {
     /// How many of them take no inline streams, and no compressed ones.
     without_inline: usize,
     without_deflate: usize,
+    /// Their identities, until somebody comes or goes.
+    everybody: Option<Arc<[Identity]>>,
 }
 
 impl Participants {
+    /// All of them.
+    pub(crate) fn everybody(&mut self) -> Arc<[Identity]> {
+        let known = &self.known;
+        let all = self
+            .everybody
+            .get_or_insert_with(|| known.keys().cloned().collect());
+        Arc::clone(all)
+    }
+
     pub(crate) fn set(&mut self, identity: Identity, capabilities: Capabilities) {
         let before = self.known.insert(identity, capabilities);
+        if before.is_none() {
+            self.everybody = None;
+        }
         self.without_inline += usize::from(!capabilities.takes_inline());
         self.without_deflate += usize::from(!capabilities.takes_deflate());
         self.forget(before);
@@ -63,6 +78,7 @@ impl Participants {
 
     pub(crate) fn remove(&mut self, identity: &Identity) {
         let before = self.known.remove(identity);
+        self.everybody = None;
         self.forget(before);
     }
 

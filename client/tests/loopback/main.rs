@@ -8,6 +8,7 @@ mod handlers;
 mod joining;
 mod odd_servers;
 mod packets;
+mod recipients;
 mod reentry;
 mod rpc;
 mod sending;

@@ -1,6 +1,7 @@
 //! How an outgoing stream is opened.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lkstream_proto::id::StreamId;
@@ -117,7 +118,11 @@ impl Engine {
                 None => Encryption::None,
             },
         };
-        let stream = Stream::new(info, opening, options.destinations, sid);
+        let recipients = match &options.destinations[..] {
+            [] => self.participants.everybody(),
+            named => Arc::from(named),
+        };
+        let stream = Stream::new(info, opening, options.destinations, recipients, sid);
         let size = stream.header_size();
         if size > HEADER_PACKET_BYTES {
             return Err(OpenError::HeaderTooLarge {

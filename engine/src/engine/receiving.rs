@@ -19,6 +19,7 @@ use crate::incoming::{
     Arrived, Asked, Encoding, IncomingId, Limit, Opening, Publisher, ReadError, Stream,
 };
 use crate::limits;
+use crate::outgoing::MissedCause;
 use crate::stream::{self, Attributes, Content, StreamInfo, from_millis};
 
 /// What the envelope says about who sent a packet, and what the packet weighs.
@@ -577,6 +578,12 @@ impl Engine {
                 .and_then(|receipt| Some((Status::try_from(receipt.status).ok()?, receipt)));
             match status {
                 Some((status, receipt)) => {
+                    if status == Status::Failed {
+                        let reason = receipt.reason.clone();
+                        let cause = MissedCause::Failed { reason };
+                        let stream = Some(receipt.stream_id.as_str());
+                        self.outgoing.miss(stream, &from, &cause, &mut self.events);
+                    }
                     let event = Event::Receipt {
                         stream: StreamId::from(receipt.stream_id),
                         from,

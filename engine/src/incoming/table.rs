@@ -82,6 +82,16 @@ impl Table {
         self.unread
     }
 
+    /// When something that was sent at `at` and took `grace` has come in: not while the channel is unread.
+    pub(crate) fn arrived_by(&self, at: Instant, grace: Duration) -> Option<Instant> {
+        if self.is_over_budget() {
+            return None;
+        }
+        self.flowing_since
+            .map_or(at, |since| since.max(at))
+            .checked_add(grace)
+    }
+
     /// What the headers of all streams take.
     pub(crate) fn header_bytes(&self) -> usize {
         self.header_bytes

@@ -3,6 +3,7 @@
 use lkstream_proto::id::StreamId;
 use thiserror::Error;
 
+use super::NoRecipients;
 use crate::engine::Lost;
 
 /// Why a stream was not opened. Nothing was sent.
@@ -67,6 +68,9 @@ pub enum WriteError {
     /// The connection is gone, and the stream with it.
     #[error(transparent)]
     ConnectionLost(Lost),
+    /// All recipients left or refused the stream, which is over.
+    #[error("no recipient is left: {0}")]
+    NoRecipients(NoRecipients),
     /// More than the declared length.
     #[error("{written} bytes written, {declared} declared")]
     TooLong {
@@ -101,6 +105,9 @@ pub enum CloseError {
     /// The connection is gone, and the stream with it.
     #[error(transparent)]
     ConnectionLost(Lost),
+    /// All recipients left or refused the stream before all of it was sent.
+    #[error("no recipient is left: {0}")]
+    NoRecipients(NoRecipients),
     /// Less was written than declared. The stream is aborted: its receivers get a reason.
     #[error("{written} bytes written, {declared} declared")]
     Incomplete {

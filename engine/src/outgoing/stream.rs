@@ -17,7 +17,7 @@ use super::deflate::{Broken, Deflater};
 use super::opening::Opening;
 use super::schedule::Place;
 use super::slab::Slab;
-use super::{OutgoingState, Progress, WriteError, Written};
+use super::{Missed, MissedCause, NoRecipients, OutgoingState, Progress, WriteError, Written};
 use crate::encryption::{Seal, encode};
 use crate::engine::Lost;
 use crate::limits::QUEUED_OVERHEAD_BYTES;
@@ -48,6 +48,12 @@ pub(crate) struct Stream {
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
     pub(crate) destinations: Vec<Identity>,
+    /// Whom it was addressed to: the destinations, or all who were there.
+    pub(crate) recipients: Arc<[Identity]>,
+    /// Those of them that left or failed before all was acknowledged.
+    pub(crate) missed: Vec<Missed>,
+    /// Why it was given up, if it was because none of them is left.
+    pub(crate) given_up: Option<Box<NoRecipients>>,
     pub(super) sid: ParticipantSid,
     pub(super) opening: Option<Opening>,
     pub(super) queue: VecDeque<Bytes>,
@@ -67,6 +73,7 @@ impl Stream {
         info: StreamInfo,
         opening: Opening,
         destinations: Vec<Identity>,
+        recipients: Arc<[Identity]>,
         sid: ParticipantSid,
     ) -> Stream {
         Stream {
@@ -80,6 +87,9 @@ impl Stream {
             sent: 0,
             acknowledged: 0,
             destinations,
+            recipients,
+            missed: Vec::new(),
+            given_up: None,
             sid,
             opening: Some(opening),
             queue: VecDeque::new(),
@@ -184,6 +194,49 @@ impl Stream {
             reason: crate::stream::reason(reason).to_owned(),
             attributes,
         });
+    }
+
+    /// A recipient left or failed. Gives the stream up, and says so, when none is left and not all
+    /// of it was handed out.
+    pub(crate) fn miss(&mut self, identity: &Identity, cause: &MissedCause) -> bool {
+        let is_over = matches!(self.state, OutgoingState::Flushed | OutgoingState::Lost(_));
+        let is_missed = |identity: &Identity, missed: &[Missed]| {
+            missed.iter().any(|missed| missed.identity == *identity)
+        };
+        if is_over || !self.recipients.contains(identity) || is_missed(identity, &self.missed) {
+            return false;
+        }
+        self.missed.push(Missed {
+            identity: identity.clone(),
+            cause: cause.clone(),
+        });
+        let is_sent = self.state == OutgoingState::Closing && !self.has_packet();
+        // The length first: names need not differ, and there may be many.
+        let none_is_left = self.missed.len() >= self.recipients.len()
+            || self.recipients.len() < 64
+                && self
+                    .recipients
+                    .iter()
+                    .all(|each| is_missed(each, &self.missed));
+        if is_sent || !none_is_left || self.given_up.is_some() {
+            return false;
+        }
+        self.given_up = Some(Box::new(NoRecipients {
+            missed: self.missed.clone(),
+            acknowledged: self.acknowledged,
+            total: self.info.total_length,
+        }));
+        self.blocked = false;
+        if self.opening.take().is_some() {
+            // Nothing of it was handed out.
+            self.drop_queue();
+            self.trailer = None;
+            self.state = OutgoingState::Flushed;
+        } else {
+            // Somebody may have come whom we do not know of yet.
+            self.end_early("all known recipients are gone");
+        }
+        true
     }
 
     /// The connection went: nothing is sent any more.

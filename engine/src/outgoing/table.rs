@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lkstream_proto::id::Identity;
 use lkstream_proto::packet::DataPacket;
 
 use super::schedule::{Place, Schedule};
 use super::slab::Slab;
 use super::stream::Stream;
 use super::whole::Deflaters;
-use super::{OutgoingId, OutgoingState};
+use super::{MissedCause, OutgoingId, OutgoingState};
 use crate::config::Config;
 use crate::delivery::{Outbox, ReplayError};
 use crate::encryption::{Seal, encode};
@@ -130,6 +131,30 @@ impl Table {
             self.streams.remove(id.0);
         }
         Some(result)
+    }
+
+    /// A recipient left, or failed with this stream: what has no other is given up.
+    pub(crate) fn miss(
+        &mut self,
+        stream: Option<&str>,
+        identity: &Identity,
+        cause: &MissedCause,
+        events: &mut VecDeque<Event>,
+    ) {
+        let mut keys: Vec<Key> = self
+            .streams
+            .iter()
+            .filter(|(_, each)| stream.is_none_or(|id| each.info.id.as_str() == id))
+            .map(|(key, _)| key)
+            .collect();
+        keys.sort_unstable();
+        for id in keys.into_iter().map(OutgoingId) {
+            let released = self.get(id).is_none();
+            let given_up = self.change(id, |stream| stream.miss(identity, cause));
+            if given_up == Some(true) && !released {
+                events.push_back(Event::GivenUp(id));
+            }
+        }
     }
 
     /// Queues a packet of no stream; says whether there was room.

@@ -10,6 +10,7 @@ mod model;
 mod packets;
 mod perturbed;
 mod receiver;
+mod recipients;
 mod rpc;
 mod rpc_model;
 mod script;
