@@ -201,6 +201,9 @@ async fn receive(
                 lkstream::Event::UnclaimedStream(info) => output.emit(&Event::Warning {
                     message: unclaimed(&info),
                 }),
+                lkstream::Event::PacketsDropped { fault, count } => output.emit(&Event::Warning {
+                    message: dropped(&fault, count),
+                }),
                 lkstream::Event::IncomingFailed { info, error } => {
                     output.emit(&failed(&info, receiving(info.sender.as_str(), &error)));
                     ended += 1;
@@ -331,6 +334,14 @@ async fn receive_text(
             ));
             Err(failure)
         }
+    }
+}
+
+/// What is said of packets that broke a rule.
+fn dropped(fault: &lkstream::PeerFault, count: u64) -> String {
+    match count {
+        1 => format!("a packet was dropped: {fault}"),
+        count => format!("{count} packets were dropped: {fault}"),
     }
 }
 

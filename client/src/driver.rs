@@ -29,6 +29,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::datagrams::Datagrams;
+use crate::dropped::DroppedPackets;
 use crate::events::Event;
 use crate::rpc;
 use crate::session::{End, Event as SessionEvent, Input, Output};
@@ -105,6 +106,8 @@ pub(crate) struct Driver {
     acknowledged: u64,
     /// The engine had nothing to send although there was room.
     is_idle: bool,
+    /// Packets of others that were dropped.
+    dropped: DroppedPackets,
     transmit: Option<Transmit>,
     buffer: Vec<u8>,
     timer: Pin<Box<Sleep>>,
@@ -140,6 +143,7 @@ impl Driver {
             handed: 0,
             acknowledged: 0,
             is_idle: true,
+            dropped: DroppedPackets::default(),
             transmit: None,
             buffer: Vec::new(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -266,6 +270,9 @@ impl Driver {
                 moved |= self.drain(&mut state, now);
                 changed |= self.take_session_outputs(&mut state, now);
             }
+        }
+        if let Some(event) = self.dropped.event(now) {
+            state.push_event(event);
         }
         state.dispatch();
         let is_publishable = std::mem::take(&mut state.is_publishable);
@@ -466,6 +473,7 @@ impl Driver {
                 moved = true;
                 if let Err(fault) = state.engine.handle_packet(now, channel, packet) {
                     tracing::debug!(%fault, "packet dropped");
+                    self.dropped.note(fault);
                 }
             }
         }
@@ -671,6 +679,7 @@ impl Driver {
             _ => None,
         };
         let deadlines = [
+            self.dropped.deadline(Instant::now()),
             self.peer.poll_timeout(),
             self.session_deadline,
             self.engine_deadline,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use lkstream_engine::{ReadError, StreamInfo, UserMessage};
+use lkstream_engine::{PeerFault, ReadError, StreamInfo, UserMessage};
 use lkstream_proto::id::Identity;
 use lkstream_proto::packet::{ChatMessage, SipDtmf, Transcription};
 
@@ -40,6 +40,14 @@ pub enum Event {
         info: StreamInfo,
         /// Why it failed.
         error: ReadError,
+    },
+    /// Packets of others broke a rule and were dropped, as where keys of an encryption differ: at most one event a
+    /// second. Streams that failed by it say so themselves.
+    PacketsDropped {
+        /// What was wrong with the latest.
+        fault: PeerFault,
+        /// How many since the last such event.
+        count: u64,
     },
     /// A receiver said what became of a stream sent with `confirmed()`.
     Receipt(Receipt),

@@ -43,6 +43,9 @@ pub(crate) fn event(event: &Event) -> usize {
         Event::Disconnected(
             Disconnected::SignallingLost { cause } | Disconnected::TransportLost { cause },
         ) => text(cause),
+        Event::PacketsDropped { fault, count: _ } => {
+            fault.stream.as_ref().map_or(0, |id| text(id.as_str()))
+        }
         Event::Disconnected(_) | Event::Missed { .. } => 0,
     };
     size_of::<Event>() + held

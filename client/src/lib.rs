@@ -29,6 +29,7 @@ mod deferred;
 mod dial;
 mod disconnected;
 mod driver;
+mod dropped;
 mod error;
 mod events;
 pub mod files;
@@ -68,8 +69,8 @@ pub use lkstream_engine::PublishError as PacketError;
 pub use lkstream_engine::encryption;
 pub use lkstream_engine::{
     Attributes, CloseError, Compress, Content, Counters, Limit, Lost, Missed, MissedCause,
-    NoRecipients, ReadError, RpcCode, RpcError, StreamInfo, StreamKind, TextOperation, TopicFilter,
-    UserMessage, WriteError,
+    NoRecipients, PeerFault, ReadError, RpcCode, RpcError, Rule, StreamInfo, StreamKind,
+    TextOperation, TopicFilter, UserMessage, WriteError,
 };
 pub use lkstream_proto::disconnect::DisconnectReason;
 pub use lkstream_proto::id::{Identity, ParticipantSid, RoomName, RoomSid, StreamId, Topic};

@@ -16,6 +16,13 @@ pub struct PeerFault {
     pub stream: Option<StreamId>,
 }
 
+impl From<Rule> for PeerFault {
+    /// Of a packet that names no stream.
+    fn from(rule: Rule) -> Self {
+        PeerFault { rule, stream: None }
+    }
+}
+
 /// The rules that packets of a peer can break.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
