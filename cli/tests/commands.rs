@@ -153,14 +153,14 @@ fn a_refused_token_is_3_and_never_shown() {
         claims.video.as_mut().unwrap().can_publish_data = Some(false);
         sign(&claims, "devkey", "secret").unwrap()
     };
+    let out = tempfile::tempdir().unwrap();
+    let _receiver = served.receiver(out.path(), &[]);
     let ended = run(&[
         "send",
         "--url",
         &served.url,
         "--token",
         &no_data,
-        "--wait",
-        "0",
         "--text",
         "x",
     ])

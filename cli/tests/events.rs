@@ -37,7 +37,7 @@ fn check_names(lines: &str) {
             }
             "progress" => "bytes direction event length stream",
             "delivered" => "bytes event kind name seconds stream",
-            "receipt" => "bytes event from name status stream",
+            "receipt" => "bytes event from name reason status stream",
             "received" => "bytes event from kind name path seconds stream topic",
             "failed" => "direction event from kind name reason remedy stream",
             "done" => "event seconds streams",
