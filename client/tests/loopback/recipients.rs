@@ -12,7 +12,7 @@ async fn sending_stops_when_the_last_recipient_leaves() {
     let (alice, bob) = pair(&server, |bob| bob.bytes("files")).await;
     let mut files = bob.byte_streams("files");
     let options = ByteOptions::new("files").total_length(1_000_000_000);
-    let mut writer = alice.stream_bytes(options).await.unwrap();
+    let writer = alice.stream_bytes(options).await.unwrap();
     within(writer.write(noise(100_000))).await.unwrap();
     let file = within(files.next()).await.unwrap();
     within(bob.close()).await;

@@ -234,7 +234,7 @@ impl Stream {
             self.state = OutgoingState::Flushed;
         } else {
             // Somebody may have come whom we do not know of yet.
-            self.end_early("all known recipients are gone");
+            self.end_early("all known recipients are gone", Attributes::new());
         }
         true
     }
