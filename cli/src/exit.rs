@@ -119,11 +119,7 @@ impl Failure {
 
     /// The room ended while the command still needed it.
     pub(crate) fn disconnected(reason: &Disconnected) -> Failure {
-        Failure::new(
-            Code::Other,
-            format!("the room ended: {reason}"),
-            after(reason),
-        )
+        Failure::new(Code::Other, reason.to_string(), after(reason))
     }
 
     /// The same failure, of which the room's end is the cause: that says what to do.
@@ -255,6 +251,9 @@ fn after(reason: &Disconnected) -> &'static str {
         },
         Disconnected::SignallingLost { .. } | Disconnected::TransportLost { .. } => {
             "check the network and the server, then start the command again"
+        }
+        Disconnected::RoomTooLarge { .. } => {
+            "start the command again when fewer participants are there"
         }
         _ => "start the command again",
     }

@@ -230,7 +230,7 @@ async fn receive(
         let failures = format!("{failed_streams} of {ended} {streams} failed");
         if is_over {
             let reason = room.closed().await;
-            let cause = format!("the room ended: {reason}; {failures}");
+            let cause = format!("{reason}, and {failures}");
             return Err(Failure::new(Code::Stream, cause, "").because_of(&reason));
         }
         return Err(Failure::new(

@@ -152,7 +152,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<(), Fa
     };
     let streams = session.sent.streams();
     drop(session);
-    // Where the room ended, that is why the stream did, and what to do about.
+    // Where the room ended, that ended the stream, and says what to do.
     let result = match (result, room.closed().now_or_never()) {
         (Err(failure), Some(reason)) if failure.code == Code::Stream => {
             Err(failure.because_of(&reason))

@@ -85,6 +85,55 @@ fn other_errors_have_the_documented_codes() {
 }
 
 #[test]
+fn failures_of_streams_have_a_remedy() {
+    let aborted = |reason: &str| ReadError::AbortedBySender {
+        reason: reason.into(),
+    };
+    let too_large = ReadError::Limit(Limit::PayloadTooLarge { size: 9, limit: 8 });
+    for (error, cause, remedy) in [
+        (
+            aborted("cancelled"),
+            "alice cancelled it",
+            "ask alice to send it again",
+        ),
+        (
+            aborted("the file changed while it was sent"),
+            "alice aborted it: the file changed while it was sent",
+            "ask alice to send it again",
+        ),
+        (
+            too_large,
+            "the payload has 9 bytes or more, at most 8 allowed",
+            "raise --max-size here, and at a sender that is lkstream",
+        ),
+    ] {
+        let expected = (cause.to_owned(), remedy.to_owned());
+        assert_eq!(receiving("alice", &error), expected);
+        assert_eq!(storing("alice", &SaveError::Read(error)), expected);
+    }
+    let exists = SaveError::Exists { path: "x".into() };
+    assert!(storing("alice", &exists).1.contains("--out"));
+}
+
+#[test]
+fn the_end_of_a_room_says_what_to_do() {
+    for (reason, remedy) in [
+        (DisconnectReason::DuplicateIdentity, "--identity"),
+        (DisconnectReason::RoomDeleted, "new room"),
+        (DisconnectReason::ServerShutdown, "when the server is back"),
+    ] {
+        let reason = Disconnected::ByServer {
+            reason,
+            advice: lkstream::Advice::Stop,
+        };
+        let failure = Failure::disconnected(&reason);
+        assert!(failure.remedy.contains(remedy), "{failure}");
+        let stream = Failure::new(Code::Stream, "cause", "send it again").because_of(&reason);
+        assert_eq!((stream.code, stream.remedy), (Code::Stream, failure.remedy));
+    }
+}
+
+#[test]
 fn codes_are_the_documented_numbers() {
     let codes = [
         Code::Other,
