@@ -503,3 +503,15 @@ async fn a_server_signs_tokens_for_its_own_rooms() {
     let without_keys = Server::spawn(config).await.unwrap();
     assert!(without_keys.token("lobby", "alice").is_err());
 }
+
+#[tokio::test]
+async fn no_duration_of_the_front_panics() {
+    let mut config = Config::dev().with_free_ports();
+    config.http.head_timeout = Duration::MAX;
+    config.http.idle_timeout = Duration::MAX;
+    config.signal.write_timeout = Duration::MAX;
+    let server = Server::spawn(config).await.unwrap();
+    assert_eq!(http(server.addr(), "GET", "/", &[]).await.status, 200);
+    let mut ws = dial(&server, &join_query(), &token("a", "room")).await;
+    assert!(matches!(ws.next().await, Some(Ok(Message::Binary(_)))));
+}

@@ -301,7 +301,7 @@ impl Room {
     }
 
     /// Whether the driver may read a participant's reliable channel. While it may not, SCTP's window slows the
-    /// participant down; [`Output::Accepting`](super::Output::Accepting) tells when to go on.
+    /// participant down; [`Output::Accepting`] tells when to go on.
     pub fn accepts(&mut self, now: Instant, publisher: MemberId) -> bool {
         let Some(member) = self.member(publisher) else {
             return true;
