@@ -86,7 +86,7 @@ pub struct PeerConfig {
     pub sctp_packet: usize,
     /// Channels that the remote side may have open at a time; further opens are refused. Default 16.
     pub max_channels: usize,
-    /// Remote candidates that are taken; each is checked some 20 times if it does not answer. A server that clients reach anyway needs
+    /// Remote candidates that a full agent takes; each is checked some 20 times if it does not answer. A server that clients reach anyway needs
     /// few. Default [`limits::REMOTE_CANDIDATES`].
     pub max_remote_candidates: usize,
     /// Silence on the path until [`Event::Disconnected`](crate::Event::Disconnected). Default 7 s.

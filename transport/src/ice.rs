@@ -210,21 +210,22 @@ impl Ice {
         if !address::is_usable(candidate.address, &self.locals) {
             return Added::Unusable;
         }
+        // A lite agent checks nothing; it learns its pairs from the questions it gets.
+        if self.mode == IceMode::Lite {
+            return Added::Taken;
+        }
         if self.remotes.len() >= self.max_remotes {
             return Added::TooMany;
         }
         self.remotes.push(*candidate);
-        // A lite agent checks nothing; it learns its pairs from the questions it gets.
-        if self.mode == IceMode::Full {
-            for index in 0..self.locals.len() {
-                let local = self.locals[index];
-                if local.is_ipv4() == candidate.address.is_ipv4() && self.pairs.len() < MAX_PAIRS {
-                    self.find_or_add_pair(now, local, candidate.address, candidate.priority);
-                }
+        for index in 0..self.locals.len() {
+            let local = self.locals[index];
+            if local.is_ipv4() == candidate.address.is_ipv4() && self.pairs.len() < MAX_PAIRS {
+                self.find_or_add_pair(now, local, candidate.address, candidate.priority);
             }
-            if self.state == State::Checking {
-                self.next_tick = Some(now);
-            }
+        }
+        if self.state == State::Checking {
+            self.next_tick = Some(now);
         }
         Added::Taken
     }

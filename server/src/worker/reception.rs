@@ -10,7 +10,7 @@ use lkstream_proto::participant::ClientInfo;
 use lkstream_proto::signal::{
     Request, Response, SessionDescription, SignalResponse, TrickleRequest,
 };
-use lkstream_transport::{Credentials, IceMode, Peer, PeerConfig, SdpError};
+use lkstream_transport::{CandidateError, Credentials, IceMode, Peer, PeerConfig, SdpError};
 
 use super::connection::{self, Connection, Key, Outlet};
 use super::{LinkId, Worker};
@@ -282,7 +282,9 @@ impl Worker {
             return;
         };
         let good = trickle.candidate().is_ok_and(|candidate| {
-            candidate.is_empty() || peer.add_remote_candidate(now, &candidate).is_ok()
+            // One too many is no fault of a client with many addresses; the peer counts it.
+            let added = peer.add_remote_candidate(now, &candidate);
+            candidate.is_empty() || matches!(added, Ok(()) | Err(CandidateError::TooMany { .. }))
         });
         if !good {
             self.stats.bad_descriptions += 1;
