@@ -98,12 +98,14 @@ impl Pair {
         while let Some(event) = self.bob.poll_event() {
             match event {
                 Event::Invoked(invocation) => self.invoked.push(invocation),
+                Event::Departed(_) => {}
                 other => panic!("bob: {other:?}"),
             }
         }
         while let Some(event) = self.alice.poll_event() {
             match event {
                 Event::CallEnded { id, result } => self.ended.push((id, result)),
+                Event::Departed(_) => {}
                 other => panic!("alice: {other:?}"),
             }
         }
