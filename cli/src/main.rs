@@ -160,7 +160,7 @@ fn runtime(command: &Command) -> Result<tokio::runtime::Runtime, Failure> {
     })
 }
 
-/// Logs go to standard error; without `-v` and RUST_LOG only a server's warnings do.
+/// Logs go to standard error; without `-v` and RUST_LOG only a server's do: who joins and leaves, whom it refuses or cuts, and warnings.
 fn log_to_stderr(verbose: u8, is_server: bool) {
     use tracing_subscriber::EnvFilter;
     let asked = std::env::var("RUST_LOG")
@@ -168,7 +168,7 @@ fn log_to_stderr(verbose: u8, is_server: bool) {
         .filter(|text| !text.is_empty() && verbose == 0);
     let filter = match (asked, verbose) {
         (Some(text), _) => EnvFilter::new(text),
-        (None, 0) if is_server => EnvFilter::new("lkstream=warn"),
+        (None, 0) if is_server => EnvFilter::new("lkstream=warn,lkstream_server=info"),
         (None, 0) => return,
         (None, 1) => EnvFilter::new("warn,lkstream=info"),
         (None, 2) => EnvFilter::new("info,lkstream=debug"),

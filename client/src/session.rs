@@ -327,6 +327,9 @@ impl Session {
         let Some(ping) = &mut self.ping else {
             return;
         };
+        // Time in which this session was not run, such as that of a suspended process, says nothing about the server.
+        let due = ping.next.min(ping.last_heard + ping.timeout);
+        ping.last_heard += now.saturating_duration_since(due);
         if now >= ping.last_heard + ping.timeout {
             let limit = ping.timeout;
             self.end(End::Silent { limit });

@@ -285,6 +285,24 @@ fn pings_go_out_at_the_interval_and_silence_ends_it() {
 }
 
 #[test]
+fn time_in_which_it_was_not_run_is_no_silence() {
+    // §2.11; a suspended process, or a machine too busy to run it.
+    let mut script = Script::active();
+    script.now += Duration::from_secs(3600);
+    script.session.handle_timeout(script.now);
+    let outputs = script.drain();
+    assert_eq!(words(&outputs), ["ping"]);
+    // From here on, silence counts.
+    let outputs = script.pass(Duration::from_secs(9));
+    assert_eq!(words(&outputs), ["ping"]);
+    let limit = Duration::from_secs(15);
+    assert_eq!(
+        end_of(&script.pass(Duration::from_secs(1))),
+        End::Silent { limit }
+    );
+}
+
+#[test]
 fn anything_heard_puts_the_silence_off() {
     // §2.11
     let mut script = Script::active();
