@@ -441,6 +441,7 @@ impl Node {
                 }
                 Event::Flushed(id) => self.settle(world, id, Fate::Flushed),
                 Event::OutgoingLost(id) => self.settle(world, id, Fate::Lost),
+                Event::GivenUp(id) => self.settle(world, id, Fate::GivenUp),
                 Event::Unclaimed(_) => self.unclaimed += 1,
                 Event::Receipt {
                     stream,

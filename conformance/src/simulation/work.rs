@@ -144,6 +144,8 @@ pub enum Fate {
     Flushed,
     /// The connection went first.
     Lost,
+    /// All its recipients went first.
+    GivenUp,
     /// A write failed.
     Refused(WriteError),
 }
