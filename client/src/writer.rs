@@ -294,6 +294,29 @@ impl Outgoing {
         }
     }
 
+    /// Why the stream takes no more writes, if it takes none.
+    fn is_stopped(&self) -> Option<WriteError> {
+        let mut state = self.shared.lock();
+        let outgoing = state.engine.outgoing(self.id);
+        match outgoing.map(|outgoing| outgoing.state()) {
+            Some(OutgoingState::Open) => None,
+            Some(OutgoingState::Lost(lost)) => Some(WriteError::ConnectionLost(lost)),
+            Some(OutgoingState::GivenUp(error)) => Some(WriteError::NoRecipients(error)),
+            Some(_) | None => Some(WriteError::Closed),
+        }
+    }
+
+    pub(crate) async fn stopped(&self) -> WriteError {
+        loop {
+            let mut changed = pin!(self.signals.room.notified());
+            changed.as_mut().enable();
+            if let Some(error) = self.is_stopped() {
+                return error;
+            }
+            changed.await;
+        }
+    }
+
     /// Queues the end of the stream.
     fn end(&self, attributes: Attributes) -> Result<(), CloseError> {
         let mut state = self.shared.lock();
@@ -506,6 +529,16 @@ macro_rules! common_writer {
             /// [`WriteError`] when the stream is closed or the room is gone.
             pub async fn flush(&self) -> Result<(), WriteError> {
                 self.outgoing.flush().await
+            }
+
+            /// Waits until the stream takes no more writes, and says why: no recipient is left, the connection is lost, or
+            /// this or another handle closed or aborted it ([`WriteError::Closed`]). For whoever waits for something to
+            /// write, which may never come.
+            ///
+            /// # Cancel safety
+            /// Cancel safe.
+            pub async fn stopped(&self) -> WriteError {
+                self.outgoing.stopped().await
             }
 
             /// Ends the stream well and waits until all of it, the trailer included, was acknowledged.

@@ -215,6 +215,17 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Sends it the signal of this name, for example `HUP`.
+    pub fn signal(&self, name: &str) -> Result<(), Failure> {
+        let (signal, id) = (format!("-{name}"), self.id().to_string());
+        let status = Command::new("/bin/kill").args([signal, id]).status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.failure(&format!("cannot be sent {name}")))
+        }
+    }
+
     /// Writes to standard input.
     pub fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
         match &mut self.input {

@@ -334,7 +334,12 @@ async fn send_byte_input(room: &Room, options: ByteOptions, what: &str) -> Resul
     let mut input = tokio::io::stdin();
     loop {
         let mut buffer = Vec::with_capacity(READ_BYTES);
-        match input.read_buf(&mut buffer).await {
+        // Input may not come for long, and the recipients may leave meanwhile.
+        let read = tokio::select! {
+            read = input.read_buf(&mut buffer) => read,
+            error = writer.stopped() => return Err(Failure::writing(what, &error)),
+        };
+        match read {
             Ok(0) => break,
             Ok(_) => writer
                 .write(buffer)
@@ -357,7 +362,11 @@ async fn send_text_input(room: &Room, options: TextOptions) -> Result<Sent, Fail
     let mut text = Utf8::default();
     loop {
         let mut buffer = Vec::with_capacity(READ_BYTES);
-        let piece = match input.read_buf(&mut buffer).await {
+        let read = tokio::select! {
+            read = input.read_buf(&mut buffer) => read,
+            error = writer.stopped() => return Err(Failure::writing(what, &error)),
+        };
+        let piece = match read {
             Ok(0) => break,
             Ok(_) => text.push(&buffer),
             Err(e) => return Err(unreadable(&e)),

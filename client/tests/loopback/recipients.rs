@@ -35,6 +35,36 @@ async fn sending_stops_when_the_last_recipient_leaves() {
 }
 
 #[tokio::test]
+async fn one_who_waits_for_something_to_write_learns_that_the_recipients_left() {
+    let server = server().await;
+    let (alice, bob) = pair(&server, |bob| bob.texts("lk.chat")).await;
+    let writer = alice
+        .stream_text(TextOptions::new("lk.chat").to("bob"))
+        .await
+        .unwrap();
+    let (error, ()) = within(async { tokio::join!(writer.stopped(), bob.close()) }).await;
+    assert!(matches!(error, WriteError::NoRecipients(_)), "{error:?}");
+
+    // The end of the stream by another handle, and that of the room.
+    let writer = alice
+        .stream_text(TextOptions::new("lk.chat"))
+        .await
+        .unwrap();
+    let other = writer.clone();
+    let stopped = async move { other.stopped().await };
+    let (error, sent) = within(async { tokio::join!(stopped, writer.close()) }).await;
+    assert!(matches!(error, WriteError::Closed), "{error:?}");
+    sent.unwrap();
+    let writer = alice
+        .stream_text(TextOptions::new("lk.chat"))
+        .await
+        .unwrap();
+    let stopped = writer.stopped();
+    let (error, ()) = within(async { tokio::join!(stopped, server.shutdown()) }).await;
+    assert!(matches!(error, WriteError::ConnectionLost(_)), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_whole_send_fails_when_its_recipient_leaves() {
     let server = server().await;
     let (alice, bob) = pair(&server, |bob| bob.bytes("files")).await;

@@ -11,6 +11,39 @@ use super::payloads::Payloads;
 
 #[test]
 #[ignore = "needs the official peers"]
+fn the_only_recipient_ends_through_ours() -> Result<(), Failure> {
+    the_only_recipient_ends(&Site::ours()?)
+}
+
+#[test]
+#[ignore = "needs the official peers"]
+fn the_only_recipient_ends_through_stock() -> Result<(), Failure> {
+    the_only_recipient_ends(&Site::stock()?)
+}
+
+/// The terminal of the only recipient is closed in the middle of a file.
+fn the_only_recipient_ends(site: &Site) -> Result<(), Failure> {
+    let payloads = Payloads::new()?;
+    let out = tempfile::tempdir()?;
+    let folder = out.path().to_str().unwrap();
+    let mut bob = site.receiver("yard", "bob", &["--out", folder])?;
+    let mut alice = site.sender("yard", "alice", &["--to", "bob", "--name", "half.bin", "-"])?;
+    alice.write(&payloads.random.data)?;
+    bob.expect("opened")?;
+    bob.signal("HUP")?;
+    bob.finish()?;
+    // The input stays open, so alice ends for bob's sake.
+    let input = alice.take_input();
+    let ended = alice.finish()?;
+    drop(input);
+    assert_eq!(ended.code, Some(5), "{:?}", alice.failure("its output"));
+    let kept: Vec<_> = std::fs::read_dir(out.path())?.collect();
+    assert!(kept.is_empty(), "{kept:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the official peers"]
 fn a_topic_that_nobody_took_through_ours() -> Result<(), Failure> {
     a_topic_that_nobody_took(&Site::ours()?)
 }
