@@ -323,8 +323,15 @@ impl Engine {
         let Some((mut listener, mut others)) = listener else {
             return Ok(());
         };
+        // Who has few streams here is not refused for what others have piled up.
+        let existing = self.incoming.existing(envelope.publisher()).streams;
+        let has_few = existing < self.config.max_waiting / FEW_OF_WAITING;
+        let exhausted = |engine: &Engine, listener| {
+            let exhausted = engine.incoming.exhausted(listener);
+            exhausted.filter(|_| !has_few)
+        };
         // Of several listeners those get it that have room; for the others it has failed.
-        while let Some((limit, waiting)) = self.incoming.exhausted(listener) {
+        while let Some((limit, waiting)) = exhausted(self, listener) {
             let is_last = others.is_empty();
             let error = ReadError::Limit(limit);
             self.refuse_stream(envelope, &info, wants_receipt && is_last, error);
@@ -333,7 +340,7 @@ impl Engine {
             }
             listener = others.remove(0);
         }
-        others.retain(|other| match self.incoming.exhausted(*other) {
+        others.retain(|other| match exhausted(self, *other) {
             Some((limit, _)) => {
                 self.refuse_stream(envelope, &info, false, ReadError::Limit(limit));
                 false
@@ -389,11 +396,9 @@ impl Engine {
         header_bytes: usize,
     ) -> Result<(), (Limit, Rule)> {
         let publisher = envelope.publisher();
+        let of_publisher = self.incoming.existing(publisher);
         for (existing, limit) in [
-            (
-                self.incoming.existing(publisher),
-                self.config.max_incoming_per_publisher,
-            ),
+            (of_publisher.streams, self.config.max_incoming_per_publisher),
             (self.incoming.len(), self.config.max_incoming),
         ] {
             if existing + copies > limit {
@@ -403,13 +408,20 @@ impl Engine {
                 ));
             }
         }
-        let bytes = self.incoming.header_bytes() + copies * header_bytes;
-        let limit = limits::HEADER_BYTES;
-        if bytes > limit {
-            return Err((
-                Limit::TooManyHeaderBytes { bytes, limit },
-                Rule::TooManyHeaderBytes { bytes, limit },
-            ));
+        for (existing, limit) in [
+            (
+                of_publisher.header_bytes,
+                limits::HEADER_BYTES_PER_PUBLISHER,
+            ),
+            (self.incoming.header_bytes(), limits::HEADER_BYTES),
+        ] {
+            let bytes = existing + copies * header_bytes;
+            if bytes > limit {
+                return Err((
+                    Limit::TooManyHeaderBytes { bytes, limit },
+                    Rule::TooManyHeaderBytes { bytes, limit },
+                ));
+            }
         }
         Ok(())
     }
@@ -704,6 +716,9 @@ impl Engine {
         (!fits).then_some((count, size))
     }
 }
+
+/// Who has less than this part of [`Config::max_waiting`](crate::Config::max_waiting) of streams has few.
+const FEW_OF_WAITING: usize = 4;
 
 /// The reason that a sender gets for a stream that no listener wants.
 const UNCLAIMED: &str = "nobody there takes streams of this topic";

@@ -40,7 +40,16 @@ struct Published {
     /// Those of which chunks may come; one of the copies, where there are several.
     open: BTreeMap<StreamId, Key>,
     /// All that were not released.
-    existing: usize,
+    existing: Existing,
+}
+
+/// What a publisher has of streams that were not released.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Existing {
+    /// How many there are.
+    pub(crate) streams: usize,
+    /// What their headers take.
+    pub(crate) header_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -84,10 +93,10 @@ impl Publishers {
         self.get(publisher)?.open.get(id).copied()
     }
 
-    /// How many streams of this publisher exist.
-    pub(super) fn existing(&self, publisher: Publisher<'_>) -> usize {
+    /// The streams of this publisher that exist.
+    pub(super) fn existing(&self, publisher: Publisher<'_>) -> Existing {
         self.get(publisher)
-            .map_or(0, |published| published.existing)
+            .map_or_else(Existing::default, |published| published.existing)
     }
 
     /// The open streams of this publisher.
@@ -98,10 +107,14 @@ impl Publishers {
         })
     }
 
-    /// One more stream exists.
-    pub(super) fn add(&mut self, publisher: Publisher<'_>) {
+    /// One more stream exists, with a header of so many bytes.
+    pub(super) fn add(&mut self, publisher: Publisher<'_>, header_bytes: usize) {
         match self.place(publisher) {
-            Ok(at) => self.sorted[at].existing += 1,
+            Ok(at) => {
+                let existing = &mut self.sorted[at].existing;
+                existing.streams += 1;
+                existing.header_bytes += header_bytes;
+            }
             Err(at) => self.sorted.insert(
                 at,
                 Published {
@@ -110,20 +123,24 @@ impl Publishers {
                         Publisher::Identity(identity) => Name::Identity(identity.into()),
                     },
                     open: BTreeMap::new(),
-                    existing: 1,
+                    existing: Existing {
+                        streams: 1,
+                        header_bytes,
+                    },
                 },
             ),
         }
     }
 
     /// A stream that exists is gone.
-    pub(super) fn remove(&mut self, publisher: Publisher<'_>) {
+    pub(super) fn remove(&mut self, publisher: Publisher<'_>, header_bytes: usize) {
         let Ok(at) = self.place(publisher) else {
             return;
         };
         let existing = &mut self.sorted[at].existing;
-        *existing = existing.saturating_sub(1);
-        if *existing == 0 {
+        existing.streams = existing.streams.saturating_sub(1);
+        existing.header_bytes = existing.header_bytes.saturating_sub(header_bytes);
+        if existing.streams == 0 {
             self.sorted.remove(at);
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lkstream_proto::id::{Identity, ParticipantSid};
 
-use super::publishers::{Publisher, Publishers};
+use super::publishers::{Existing, Publisher, Publishers};
 use super::stream::Stream;
 use super::waiting::{Load, Waiting};
 use super::{IncomingId, Limit, Read, ReadError};
@@ -142,8 +142,8 @@ impl Table {
         self.publishers.find(publisher, id).map(IncomingId)
     }
 
-    /// How many streams of this publisher exist.
-    pub(crate) fn existing(&self, publisher: Publisher<'_>) -> usize {
+    /// The streams of this publisher that exist.
+    pub(crate) fn existing(&self, publisher: Publisher<'_>) -> Existing {
         self.publishers.existing(publisher)
     }
 
@@ -159,9 +159,10 @@ impl Table {
         }
         let expects_chunks = !stream.ended() && !stream.is_whole;
         let info = Arc::clone(&stream.info);
+        let header_bytes = stream.header_bytes;
         let key = self.streams.add(stream);
         let publisher = Publisher::of_stream(&info);
-        self.publishers.add(publisher);
+        self.publishers.add(publisher, header_bytes);
         if expects_chunks {
             self.publishers.open(publisher, &info.id, key);
         }
@@ -285,7 +286,8 @@ impl Table {
         }
         self.timed -= usize::from(is_timed(&stream));
         self.over_readers -= usize::from(stream.over_since.is_some());
-        self.publishers.remove(Publisher::of_stream(&stream.info));
+        self.publishers
+            .remove(Publisher::of_stream(&stream.info), stream.header_bytes);
         Some(stream)
     }
 
