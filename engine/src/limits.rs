@@ -29,7 +29,7 @@ pub const WAITING_HEADER_BYTES: usize = 4 * 1024 * 1024;
 /// What the headers of all incoming streams may take; streams beyond are refused.
 pub const HEADER_BYTES: usize = 16 * 1024 * 1024;
 /// The same, of one publisher.
-pub const HEADER_BYTES_PER_PUBLISHER: usize = HEADER_BYTES / 2;
+pub const HEADER_BYTES_PER_PUBLISHER: usize = 8 * 1024 * 1024;
 /// Charge for each attribute and attachment of a header on top of its bytes.
 pub const HEADER_PART_BYTES: usize = 96;
 /// Charge for each incoming stream on top of its header's bytes.

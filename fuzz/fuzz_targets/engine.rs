@@ -330,6 +330,7 @@ fn rank(filter: &TopicFilter, topic: &str) -> Option<usize> {
         TopicFilter::Exact(exact) => (*exact == *topic).then_some(1_000),
         TopicFilter::Prefix(prefix) => topic.strip_prefix(&**prefix).map(|_| prefix.len()),
         TopicFilter::Any => Some(0),
+        filter => unreachable!("{filter:?} is not used here"),
     }
 }
 
