@@ -1,5 +1,6 @@
 //! Streams that we send.
 
+mod compressibility;
 mod deflate;
 mod error;
 mod opening;
@@ -9,7 +10,6 @@ mod slab;
 mod stream;
 mod table;
 mod whole;
-mod worth;
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -273,11 +273,11 @@ impl Association {
     }
 
     /// How many bytes on the stream should wait to be sent: fewer, and the path idles between two turns of the caller; more, and
-    /// what is sent next is late. What one turn may send at once, and [`limits::LEAST_BACKLOG`]. Above it, hand nothing over until
+    /// what is sent next is late. What one turn may send at once, and [`limits::LEAST_UNSENT`]. Above it, hand nothing over until
     /// [`poll_transmit`](Self::poll_transmit) has taken of it.
     #[must_use]
-    pub fn backlog(&self) -> usize {
-        self.sender.backlog()
+    pub fn unsent_target(&self) -> usize {
+        self.sender.unsent_target()
     }
 
     /// Bytes of messages on the stream that were not sent for the first time.

@@ -105,7 +105,7 @@ pub const MAX_WINDOW: usize = 1 << 29;
 pub const REPORTED_BYTES: usize = 128;
 
 /// Bytes that should wait to be sent beyond what may leave at once: a few messages of 15 000 bytes.
-pub const LEAST_BACKLOG: usize = 64 * 1024;
+pub const LEAST_UNSENT: usize = 64 * 1024;
 
 /// A buffer for a new message is at most so large before its bytes are there, in bytes.
 pub const BUFFER_HINT: usize = 64 * 1024;

@@ -13,7 +13,7 @@ use crate::chunk::{Data, FORWARD_TSN, IMMEDIATE, UNORDERED};
 use crate::config::Congestion;
 use crate::congestion::{Bbr, Controller, NewReno};
 use crate::flight::{Flight, Sent, State};
-use crate::limits::{DATA_HEADER, LEAST_BACKLOG, TSN_SPAN};
+use crate::limits::{DATA_HEADER, LEAST_UNSENT, TSN_SPAN};
 use crate::pacer::Pacer;
 use crate::packet::Writer;
 use crate::queue::Queue;
@@ -149,13 +149,13 @@ impl Sender {
 
     /// Bytes that should wait to be sent, so that none that may leave in one turn of the caller is missing, and no more: what waits
     /// here delays what is sent after it.
-    pub(crate) fn backlog(&self) -> usize {
+    pub(crate) fn unsent_target(&self) -> usize {
         let window = self.control.window();
         let burst = self
             .control
             .pacing_rate()
             .map_or(window, |rate| window.min(self.pacer.burst(rate) as u64));
-        LEAST_BACKLOG + usize::try_from(burst).unwrap_or(usize::MAX - LEAST_BACKLOG)
+        LEAST_UNSENT + usize::try_from(burst).unwrap_or(usize::MAX - LEAST_UNSENT)
     }
 
     pub(crate) fn fill_stats(&self, stats: &mut Stats) {

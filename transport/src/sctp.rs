@@ -297,8 +297,8 @@ impl Sctp {
     }
 
     /// How many of them should wait there.
-    pub(crate) fn backlog(&self) -> usize {
-        self.association.backlog()
+    pub(crate) fn unsent_target(&self) -> usize {
+        self.association.unsent_target()
     }
 
     pub(crate) fn stats(&self) -> lkstream_sctp::Stats {

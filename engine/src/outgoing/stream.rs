@@ -113,7 +113,7 @@ impl Stream {
     }
 
     /// What of the write window is in use.
-    pub(crate) fn backlog(&self) -> usize {
+    pub(crate) fn window_used(&self) -> usize {
         let taken_in = self
             .deflater
             .as_ref()
@@ -133,7 +133,7 @@ impl Stream {
         }
         // An empty queue takes something even if the window is smaller than the overhead.
         let least = usize::from(self.queue.is_empty());
-        let room = window.saturating_sub(self.backlog()).max(least);
+        let room = window.saturating_sub(self.window_used()).max(least);
         let valid = match self.info.kind() {
             StreamKind::Bytes => bytes.len(),
             StreamKind::Text => valid_text(&bytes, room)?,

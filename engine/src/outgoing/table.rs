@@ -263,7 +263,7 @@ impl Table {
                 self.deflaters.give(spent);
             }
             // A compressed stream takes in a lot before it gives a packet.
-            if stream.blocked && stream.backlog() <= self.write_window / 2 {
+            if stream.blocked && stream.window_used() <= self.write_window / 2 {
                 stream.blocked = false;
                 events.push_back(Event::Writable(OutgoingId(key)));
             }

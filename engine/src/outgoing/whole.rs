@@ -6,9 +6,9 @@ use lkstream_proto::limits::{CHUNK_BYTES, HEADER_PACKET_BYTES};
 use lkstream_proto::packet::{Compression, Trailer};
 
 use super::Compress;
+use super::compressibility::{may_shrink, sample_shrinks};
 use super::deflate::Deflater;
 use super::stream::Stream;
-use super::worth::{may_shrink, sample_shrinks};
 use crate::participants::Reach;
 
 /// The deflater that waits for its next stream.

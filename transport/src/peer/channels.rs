@@ -62,7 +62,7 @@ impl Channel {
 
     fn room(&self, send_buffer: usize, sctp: &Sctp) -> usize {
         let unsent = sctp.unsent(self.id.0);
-        sctp.backlog()
+        sctp.unsent_target()
             .saturating_sub(unsent)
             .min(send_buffer.saturating_sub(self.buffered()))
     }
@@ -292,7 +292,7 @@ impl Channels {
     pub(crate) fn note_room(&mut self, sctp: &Sctp, events: &mut VecDeque<Event>) {
         let most = self.send_buffer - self.send_buffer / 8;
         for channel in self.open.iter_mut().filter(|channel| channel.is_full) {
-            if channel.buffered() <= most && sctp.unsent(channel.id.0) <= sctp.backlog() / 2 {
+            if channel.buffered() <= most && sctp.unsent(channel.id.0) <= sctp.unsent_target() / 2 {
                 channel.is_full = false;
                 events.push_back(Event::Writable(channel.id));
             }
